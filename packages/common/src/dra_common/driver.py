@@ -1,0 +1,132 @@
+"""What a driver package implements; everything else is the same for every accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from dra_common.model import Allocated, CounterSet, Device, Edits, Plan, PlannedDevice
+from dra_common.ports import Host
+
+H = TypeVar("H")
+"""A driver's own description of one unit of hardware, frozen (``gpu_driver.device.Gpu``)."""
+
+
+class OpaqueParameters(BaseModel):
+    """Base of a driver's opaque configuration kinds (``config[].opaque.parameters`` of a claim or DeviceClass).
+
+    Every field has a default. A field that can weaken isolation is marked
+    ``Annotated[..., AdminOnly()]`` and is accepted from the DeviceClass only.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AdminOnly:
+    """Marks a field of :class:`OpaqueParameters` that only a DeviceClass may set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigKind:
+    """One opaque kind: how it is named in ``parameters`` and what it decodes to."""
+
+    api_version: str
+    kind: str
+    model: type[OpaqueParameters]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One allocation result with its configuration: kind -> parameters, merged, defaults filled in."""
+
+    allocated: Allocated
+    config: Mapping[str, OpaqueParameters] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery(Generic[H]):
+    """What a look at the machine found.
+
+    Args:
+        hardware: device name -> hardware, in the order in which devices are published.
+        problems: one line for each thing that was left out or could not be read, naming it and why.
+    """
+
+    hardware: Mapping[str, H]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What is published of the hardware: devices in scheduling order, and the counters they share."""
+
+    devices: tuple[Device, ...]
+    counter_sets: tuple[CounterSet, ...] = ()
+
+
+class Driver(Protocol[H]):
+    """The hardware knowledge of one accelerator. Stateless: all state is in the hardware and in records.
+
+    ``plan``, ``locks``, ``publish`` and ``edits`` are pure. ``apply`` and ``revert`` are idempotent: they may be
+    called again after a crash at any point of an earlier call.
+    """
+
+    @property
+    def name(self) -> str:
+        """The DRA driver name, for example ``gpu.intel.com``."""
+
+    @property
+    def cdi_vendor(self) -> str:
+        """CDI vendor of every kind, ``intel.com``."""
+
+    @property
+    def cdi_classes(self) -> tuple[str, ...]:
+        """CDI classes of the kinds this driver writes, for example ``("gpu", "gpu-mei")``."""
+
+    @property
+    def config_kinds(self) -> tuple[ConfigKind, ...]:
+        """The opaque kinds it understands; empty = any opaque configuration for this driver is refused."""
+
+    @property
+    def uevent_subsystems(self) -> tuple[str, ...]:
+        """Kernel subsystems whose uevents may change what ``discover`` finds, for example ``("pci", "drm")``."""
+
+    def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[H]:
+        """Read the machine; with ``only``, just those device names (names that are not there are left out).
+
+        Never raises for one bad device: it becomes a problem line. Raises HostError if the bus itself is unreadable.
+        """
+
+    def publish(self, hardware: Mapping[str, H]) -> Published:
+        """Turn hardware into what the scheduler sees."""
+
+    def locks(self, wanted: Wanted) -> tuple[str, ...]:
+        """Name the hardware parents that must be locked before hardware is read for this result."""
+
+    def plan(self, wanted: Sequence[Wanted], hardware: Mapping[str, H]) -> Plan:
+        """Decide for a whole claim; every device of ``wanted`` is in ``hardware``.
+
+        Raises DeviceRefused (device, step, cause, cure).
+        """
+
+    def apply(self, plan: Plan, host: Host) -> None:
+        """Make the hardware as planned. Raises HostError, DeviceRefused."""
+
+    def revert(self, plan: Plan, host: Host) -> None:
+        """Put back what ``apply`` changed, also if it was interrupted or the device is gone. Raises HostError."""
+
+    def edits(self, device: PlannedDevice, hardware: H, dev_root: str) -> Edits:
+        """What a container gets for one planned device; ``hardware`` is as read after ``apply``.
+
+        ``dev_root`` is the host's folder of device nodes, what ``hostPath`` must begin with.
+        """
+
+    def static_edits(self, hardware: H, dev_root: str) -> Edits:
+        """What ``cdi generate`` writes for users without Kubernetes; empty = the device cannot be used that way."""
+
+    def describe(self, hardware: H) -> Mapping[str, Any]:
+        """Everything known of one device, as JSON for ``devices --json``."""

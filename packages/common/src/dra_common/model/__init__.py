@@ -1,0 +1,53 @@
+"""Frozen data that flows between the parts: devices, claims, plans, edits, prepared devices.
+
+Nothing here reads a file, a clock or the network, and nothing here imports anything else of ours.
+"""
+
+from dra_common.model.claim import Allocated, Claim, ClaimRef, OpaqueConfig
+from dra_common.model.device import (
+    Attribute,
+    Capacity,
+    CounterConsumption,
+    CounterSet,
+    Device,
+    RequestPolicy,
+    Taint,
+    TaintEffect,
+    Version,
+)
+from dra_common.model.edits import ContainerEdits, DeviceNode, Hook, Mount
+from dra_common.model.plan import Edits, JsonValue, Plan, PlannedDevice
+from dra_common.model.prepared import PreparedDevice
+from dra_common.model.quantity import Quantity
+from dra_common.model.record import SCHEMA, ClaimRecord, Phase
+from dra_common.model.snapshot import Snapshot
+
+__all__ = [
+    "SCHEMA",
+    "Allocated",
+    "Attribute",
+    "Capacity",
+    "Claim",
+    "ClaimRecord",
+    "ClaimRef",
+    "ContainerEdits",
+    "CounterConsumption",
+    "CounterSet",
+    "Device",
+    "DeviceNode",
+    "Edits",
+    "Hook",
+    "JsonValue",
+    "Mount",
+    "OpaqueConfig",
+    "Phase",
+    "Plan",
+    "PlannedDevice",
+    "PreparedDevice",
+    "Quantity",
+    "RequestPolicy",
+    "Snapshot",
+    "Taint",
+    "TaintEffect",
+    "Version",
+]

@@ -1,0 +1,68 @@
+"""ResourceClaims as this driver sees them (resource.k8s.io/v1 ``status.allocation``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRef:
+    """How the kubelet names a claim."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name} (uid {self.uid})"
+
+
+@dataclass(frozen=True, slots=True)
+class Allocated:
+    """One entry of ``allocation.devices.results`` that belongs to this driver.
+
+    Args:
+        request: ``<request>`` or ``<request>/<subrequest>`` as in the allocation.
+        share_id: lower-case UUID, only for devices that allow multiple allocations (KEP-5075).
+        consumed_capacity: qualified name to quantity text, only with a share id.
+    """
+
+    request: str
+    pool: str
+    device: str
+    share_id: str | None = None
+    admin_access: bool = False
+    consumed_capacity: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def base_request(self) -> str:
+        """The request's name without the subrequest: what the kubelet compares with."""
+        return self.request.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueConfig:
+    """One opaque entry of ``allocation.devices.config`` that is addressed to this driver.
+
+    Entries stand in the allocation's order: those of the DeviceClass first, then the claim's; the later wins.
+    ``requests`` is empty for "all requests".
+    """
+
+    source: Literal["FromClass", "FromClaim"]
+    requests: tuple[str, ...]
+    parameters: Mapping[str, Any]
+
+    def covers(self, result: Allocated) -> bool:
+        """Whether this entry applies to the device of ``result``."""
+        return not self.requests or result.request in self.requests or result.base_request in self.requests
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An allocated claim: our results and our configuration only, in the allocation's order."""
+
+    ref: ClaimRef
+    results: tuple[Allocated, ...] = ()
+    configs: tuple[OpaqueConfig, ...] = ()

@@ -1,0 +1,44 @@
+"""What prepare is going to do for one claim, decided before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dra_common.model.claim import Allocated
+from dra_common.model.edits import ContainerEdits
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDevice:
+    """One allocation result and what the driver decided for it.
+
+    Args:
+        allocated: the allocation result.
+        parents: names of the hardware locks it needs (a PF, an IOMMU group), as given by ``Driver.locks``.
+        undo: what ``Driver.revert`` needs to put the hardware back, and ``Driver.apply`` to do it again; the
+            driver's own JSON, stored in the record before the first hardware write. Empty = hardware is not changed.
+    """
+
+    allocated: Allocated
+    parents: tuple[str, ...] = ()
+    undo: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decisions for a whole claim. Stored in the claim's record; enough to apply, to revert and to edit again."""
+
+    devices: tuple[PlannedDevice, ...] = ()
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """All hardware locks of the plan, sorted, without repetition."""
+        return tuple(sorted({parent for device in self.devices for parent in device.parents}))
+
+
+Edits: TypeAlias = Mapping[str, ContainerEdits]
+"""CDI class (``gpu``, ``gpu-mei``) -> edits, for one planned device. An empty mapping gives no CDI id."""

@@ -1,0 +1,33 @@
+"""Kubernetes quantities, as the API server prints them back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_DECIMAL = ("", "k", "M", "G", "T", "P", "E")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A whole number of base units (bytes, millicores, VFs) and the family of suffixes it is printed in.
+
+    ``str()`` gives the canonical form of ``resource.Quantity``: the largest suffix that divides the value, so that
+    a slice read back from the API server compares equal to the one that was written.
+    """
+
+    value: int
+    format: Literal["binary", "decimal"] = "decimal"
+
+    def __str__(self) -> str:
+        step, suffixes = (1024, _BINARY) if self.format == "binary" else (1000, _DECIMAL)
+        value, power = self.value, 0
+        while value and value % step == 0 and power < len(suffixes) - 1:
+            value, power = value // step, power + 1
+        return f"{value}{suffixes[power]}"
+
+    @classmethod
+    def mebibytes(cls, count: int) -> Quantity:
+        """Return ``count`` MiB, printed with binary suffixes."""
+        return cls(count * 1024 * 1024, "binary")

@@ -1,0 +1,238 @@
+"""What the core needs from the world. Adapters implement these protocols; tests replace them with behavioural fakes.
+
+Errors: every method raises only errors of :mod:`dra_common.errors`, named in its docstring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from dra_common.deadline import Deadline
+from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits
+
+# --------------------------------------------------------------------------- the machine
+
+
+class Tree(Protocol):
+    """One pseudo file system (sysfs, devfs, procfs, debugfs) below an injectable root.
+
+    Paths are relative to the root and never start with ``/``: ``bus/pci/devices/0000:03:00.0/vendor``.
+    Links may not lead out of the root; a loop or an escape is a :class:`~dra_common.errors.HostError`.
+    """
+
+    def read(self, path: str) -> str:
+        """Return the text of a file without its last newline. Raises HostNotFound, HostError (unreadable, not text)."""
+
+    def listdir(self, path: str) -> tuple[str, ...]:
+        """Return the sorted names in a folder. Raises HostNotFound, HostError."""
+
+    def readlink(self, path: str) -> str:
+        """Return the text of a symbolic link, unresolved. Raises HostNotFound, HostError (not a link)."""
+
+    def realpath(self, path: str) -> str:
+        """Resolve every link and return the path relative to the root. Raises HostNotFound, HostError (loop, escape)."""
+
+    def exists(self, path: str) -> bool:
+        """Whether the path, links followed, is there."""
+
+    def write(self, path: str, value: str) -> None:
+        """Write to an existing file in one write(2). Raises HostWriteError with the kernel's errno, HostNotFound."""
+
+
+class DeviceQuery(Protocol):
+    """A question put to a device node by ioctl, whose answer is plain bytes (no pointers)."""
+
+    @property
+    def name(self) -> str:
+        """How a simulated kernel knows the question, for example ``xe.mem_regions``."""
+
+    def run(self, fd: int) -> bytes:
+        """Ask the open node ``fd``. Raises OSError with the kernel's errno."""
+
+
+class Host(Protocol):
+    """The kernel interfaces of this machine: real files, or a simulated kernel behind a control socket."""
+
+    @property
+    def sysfs(self) -> Tree:
+        """``/sys``; also carries ``fs/cgroup``."""
+
+    @property
+    def devfs(self) -> Tree:
+        """``/dev``."""
+
+    @property
+    def procfs(self) -> Tree:
+        """``/proc``."""
+
+    @property
+    def dev_root(self) -> str:
+        """Where device nodes are *on the host*: what CDI files say. ``/dev`` unless set otherwise."""
+
+    def query(self, node: str, query: DeviceQuery) -> bytes:
+        """Open ``node`` (relative to devfs) and ask. Raises HostNotFound, HostError with errno (EACCES, EINVAL …)."""
+
+    def boot_id(self) -> str:
+        """Return the kernel's random id of this boot (``/proc/sys/kernel/random/boot_id``). Raises HostError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uevent:
+    """A kernel uevent. Only a doorbell: nothing is decided from its properties."""
+
+    action: str
+    devpath: str
+    subsystem: str = ""
+    properties: Mapping[str, str] | None = None
+
+
+class UeventSource(Protocol):
+    """Where kernel events come from."""
+
+    def events(self) -> Iterator[Uevent]:
+        """Yield events until :meth:`close`. Raises HostError when the source is lost; call again to reconnect."""
+
+    def close(self) -> None:
+        """End :meth:`events` from another thread."""
+
+
+class Doorbell(Protocol):
+    """Something changed: look again."""
+
+    def ring(self, reason: str) -> None:
+        """Never blocks; many rings become one reconcile."""
+
+
+# --------------------------------------------------------------------------- the API server
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One line of a watch; ``object`` is the raw JSON object."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    object: Mapping[str, Any]
+
+
+class ApiServer(Protocol):
+    """Raw paths and dicts; typed models would drop fields they do not know.
+
+    Every call has a timeout and raises only :class:`~dra_common.errors.ClusterError` and its children.
+    Paths are those of the REST API, for example ``/apis/resource.k8s.io/v1/resourceslices/<name>``.
+    """
+
+    def get(self, path: str, *, timeout: float = 10.0) -> dict[str, Any]:
+        """GET one object."""
+
+    def list(self, path: str, *, query: Mapping[str, str] | None = None, timeout: float = 30.0) -> dict[str, Any]:
+        """GET a whole list, page by page; ``metadata.resourceVersion`` of the result is where a watch may start."""
+
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST; returns the object as stored."""
+
+    def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """PUT; Conflict unless ``metadata.resourceVersion`` is current."""
+
+    def delete(self, path: str, *, uid: str | None = None, resource_version: str | None = None) -> None:
+        """DELETE with preconditions; NotFound if it is gone already, Conflict if a precondition fails."""
+
+    def watch(
+        self, path: str, *, query: Mapping[str, str] | None = None, resource_version: str
+    ) -> AbstractContextManager[Iterator[WatchEvent]]:
+        """Open one watch. It ends after a few minutes; Gone = list again; silence for too long = Unreachable.
+
+        Leaving the context, or calling :meth:`close` from another thread, ends it at once.
+        """
+
+    def close(self) -> None:
+        """End all watches and drop pooled connections; used once, at shutdown."""
+
+
+class ClaimReader(Protocol):
+    """Reads ResourceClaims."""
+
+    def read(self, ref: ClaimRef, deadline: Deadline) -> Mapping[str, Any]:
+        """GET the claim as raw JSON (any UID). Raises ClusterError."""
+
+
+# --------------------------------------------------------------------------- our state on disk
+
+
+class Records(Protocol):
+    """``claims/<uid>.json``. Every write is a temporary file, fsync, rename, fsync of the folder."""
+
+    def load(self, uid: str) -> ClaimRecord | None:
+        """Return the record or None. Raises CorruptRecord, StateError."""
+
+    def save(self, record: ClaimRecord) -> None:
+        """Write durably. Raises StateError."""
+
+    def delete(self, uid: str) -> None:
+        """Remove durably; fine if there is none. Raises StateError."""
+
+    def uids(self) -> tuple[str, ...]:
+        """UIDs that have a record, sorted. Raises StateError."""
+
+    def set_aside(self, uid: str) -> str:
+        """Rename a bad record out of the way, keeping its bytes; returns the new file name. Raises StateError."""
+
+    def set_aside_uids(self) -> frozenset[str]:
+        """UIDs of which a bad record was set aside and whose claim was not unprepared since."""
+
+    def forget_set_aside(self, uid: str) -> None:
+        """Remove what was set aside for a claim that is now unprepared."""
+
+
+class Holds(Protocol):
+    """``held/<device>[@<share id>]``, a symbolic link to the UID of the claim that has it."""
+
+    def take(self, device: str, share_id: str | None, uid: str) -> str:
+        """Hold for ``uid``; returns the UID that holds it now: ``uid`` on success, another claim's if it is taken."""
+
+    def release(self, device: str, share_id: str | None, uid: str) -> None:
+        """Let go, if and only if the link names ``uid``."""
+
+    def release_all(self, uid: str) -> tuple[str, ...]:
+        """Let go of everything that names ``uid`` (scans); returns the keys."""
+
+    def holders(self) -> Mapping[tuple[str, str | None], str]:
+        """All holds: (device, share id) -> UID."""
+
+
+class Locks(Protocol):
+    """flock(2) on fresh descriptors: excludes threads, processes and a second instance during an upgrade."""
+
+    def claim(self, uid: str, deadline: Deadline) -> AbstractContextManager[None]:
+        """Hold the claim's lock. Raises LockTimeout, StateError."""
+
+    def try_claim(self, uid: str) -> AbstractContextManager[bool]:
+        """Try once; yields whether the lock was taken. Raises StateError."""
+
+    def parents(self, names: Iterable[str], deadline: Deadline) -> AbstractContextManager[None]:
+        """Hold the locks of hardware parents, taken in sorted order. Raises LockTimeout, StateError."""
+
+    def forget_claim(self, uid: str) -> None:
+        """Remove the lock file of a claim that has left nothing; called while its lock is held."""
+
+
+SpecDevices = Mapping[str, Mapping[str, ContainerEdits]]
+"""CDI class -> device name -> edits."""
+
+
+class Specs(Protocol):
+    """Per-claim CDI specifications: one file per claim and CDI class in the transient CDI folder."""
+
+    def write(self, uid: str, devices: SpecDevices) -> None:
+        """Make the files of this claim say exactly this; unchanged files are not touched. Raises StateError."""
+
+    def delete(self, uid: str) -> None:
+        """Remove all files of this claim; fine if there are none. Raises StateError."""
+
+    def unresolved(self, uid: str, ids: Sequence[str]) -> tuple[str, ...]:
+        """Return those of ``ids`` that the claim's files on disk do not define. Raises StateError."""
+
+    def uids(self) -> frozenset[str]:
+        """UIDs of claims that have files here. Raises StateError."""
