@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from dra_common.deadline import Deadline
-from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits
+from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, PreparedDevice
 
 # --------------------------------------------------------------------------- the machine
 
@@ -156,6 +156,19 @@ class ClaimReader(Protocol):
 
     def read(self, ref: ClaimRef, deadline: Deadline) -> Mapping[str, Any]:
         """GET the claim as raw JSON (any UID). Raises ClusterError."""
+
+
+# --------------------------------------------------------------------------- the kubelet
+
+
+class ClaimService(Protocol):
+    """What the kubelet's calls come to, one claim at a time; called from many threads at once."""
+
+    def prepare(self, ref: ClaimRef, deadline: Deadline) -> tuple[PreparedDevice, ...]:
+        """Prepare one claim; the same answer for the same claim however often it is asked. Raises DraError."""
+
+    def unprepare(self, ref: ClaimRef, deadline: Deadline) -> None:
+        """Undo one claim; a claim that is not known is fine. Never talks to the API server. Raises DraError."""
 
 
 # --------------------------------------------------------------------------- our state on disk
