@@ -1,0 +1,1 @@
+"""Kubernetes DRA driver for Intel GPUs (`gpu.intel.com`)."""
