@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Literal, TextIO
 
-_fields: ContextVar[Mapping[str, str]] = ContextVar("dra_log_fields", default={})
+_fields: ContextVar[Mapping[str, str]] = ContextVar("dra_log_fields", default=MappingProxyType({}))
 
 LogFormat = Literal["text", "json"]
 

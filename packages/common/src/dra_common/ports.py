@@ -33,13 +33,13 @@ class Tree(Protocol):
         """Return the text of a symbolic link, unresolved. Raises HostNotFound, HostError (not a link)."""
 
     def realpath(self, path: str) -> str:
-        """Resolve every link and return the path relative to the root. Raises HostNotFound, HostError (loop, escape)."""
+        """Resolve links; returns a path relative to the root. Raises HostNotFound, HostError (loop, escape)."""
 
     def exists(self, path: str) -> bool:
         """Whether the path, links followed, is there."""
 
     def write(self, path: str, value: str) -> None:
-        """Write to an existing file in one write(2). Raises HostWriteError with the kernel's errno, HostNotFound."""
+        """Put text into an existing file in one write(2). Raises HostWriteError with the errno, HostNotFound."""
 
 
 class DeviceQuery(Protocol):
@@ -127,7 +127,9 @@ class ApiServer(Protocol):
     def get(self, path: str, *, timeout: float = 10.0) -> dict[str, Any]:
         """GET one object."""
 
-    def list(self, path: str, *, query: Mapping[str, str] | None = None, timeout: float = 30.0) -> dict[str, Any]:
+    def list(
+        self, path: str, *, query: Mapping[str, str] | None = None, timeout: float = 30.0
+    ) -> dict[str, Any]:
         """GET a whole list, page by page; ``metadata.resourceVersion`` of the result is where a watch may start."""
 
     def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,11 +185,17 @@ class Records(Protocol):
     def save(self, record: ClaimRecord) -> None:
         """Write durably. Raises StateError."""
 
+    def exists(self, uid: str) -> bool:
+        """Whether there is a record, readable or not."""
+
     def delete(self, uid: str) -> None:
-        """Remove durably; fine if there is none. Raises StateError."""
+        """Remove durably, with what an interrupted save left; fine if there is none. Raises StateError."""
 
     def uids(self) -> tuple[str, ...]:
         """UIDs that have a record, sorted. Raises StateError."""
+
+    def unfinished_uids(self) -> frozenset[str]:
+        """UIDs of which a save was interrupted. Raises StateError."""
 
     def set_aside(self, uid: str) -> str:
         """Rename a bad record out of the way, keeping its bytes; returns the new file name. Raises StateError."""
@@ -229,6 +237,9 @@ class Locks(Protocol):
 
     def forget_claim(self, uid: str) -> None:
         """Remove the lock file of a claim that has left nothing; called while its lock is held."""
+
+    def claim_uids(self) -> frozenset[str]:
+        """UIDs that have a lock file, held or not. Raises StateError."""
 
 
 SpecDevices = Mapping[str, Mapping[str, ContainerEdits]]

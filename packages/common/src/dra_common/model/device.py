@@ -10,7 +10,6 @@ from typing import TypeAlias
 from dra_common.model.quantity import Quantity
 
 
-
 @dataclass(frozen=True, slots=True)
 class Version:
     """A semantic version 2.0.0 attribute, at most 64 bytes."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pydantic import JsonValue
+
 from dra_common.model.claim import Allocated
 from dra_common.model.edits import ContainerEdits
-
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,110 @@
+"""The claim engine: what a NodePrepareResources and a NodeUnprepareResources call comes to (design: one for all drivers).
+
+Many claims and many calls run at once; the lock of a claim, the locks of hardware parents and the holds of devices,
+all on disk, are what keeps them apart, within this process and between two.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic
+
+from dra_common.allocation import check_uid, read_allocation
+from dra_common.config import configure
+from dra_common.deadline import Deadline
+from dra_common.driver import Driver, H
+from dra_common.lifecycle import Lifecycle
+from dra_common.model import Claim, ClaimRecord, ClaimRef, Phase, PreparedDevice
+from dra_common.ports import ClaimReader, Locks
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine(Generic[H]):
+    """Implements :class:`~dra_common.ports.ClaimService`. Holds no state of its own: every decision is read from disk.
+
+    Args:
+        driver: the hardware knowledge.
+        lifecycle: the steps of one claim.
+        claims: how ResourceClaims are read.
+        locks: claim and parent locks.
+        pool: the name of this node's pool, which is the node's name.
+    """
+
+    driver: Driver[H]
+    lifecycle: Lifecycle[H]
+    claims: ClaimReader
+    locks: Locks
+    pool: str
+
+    def prepare(self, ref: ClaimRef, deadline: Deadline) -> tuple[PreparedDevice, ...]:
+        """Prepare one claim; a claim prepared in this boot is answered from its record, without the API server.
+
+        Raises ClaimError, ClusterError, LockTimeout, HostError, StateError; then nothing has changed, or the record
+        says what is left to undo.
+        """
+        check_uid(ref)
+        while True:
+            claim = None if self.lifecycle.peek(ref.uid) else self._read(ref, deadline)
+            with self._locked(ref.uid, deadline):
+                record = self.lifecycle.load(ref.uid)
+                if record is not None and self.lifecycle.is_current(record):
+                    return self._answer_again(record)
+                if claim is not None:
+                    return self._prepare(claim, record, deadline)
+
+    def unprepare(self, ref: ClaimRef, deadline: Deadline) -> None:
+        """Leave nothing of a claim; one that is not known is fine. Never talks to the API server.
+
+        Raises LockTimeout, HostError, StateError; what remains is recorded, and tried again by the next call.
+        """
+        check_uid(ref)
+        with self._locked(ref.uid, deadline):
+            record = self.lifecycle.load(ref.uid)
+            if record is None:
+                self.lifecycle.forget(ref.uid)
+            else:
+                with self.locks.parents(record.plan.parents, deadline):
+                    self.lifecycle.undo(record)
+        _log.info("unprepared" if record else "nothing to unprepare: the claim is not known")
+
+    @contextmanager
+    def _locked(self, uid: str, deadline: Deadline) -> Iterator[None]:
+        """Hold the claim's lock; its file goes when there is no record (any more) that it protects."""
+        with self.locks.claim(uid, deadline):
+            try:
+                yield
+            finally:
+                if not self.lifecycle.is_known(uid):
+                    self.locks.forget_claim(uid)
+
+    def _answer_again(self, record: ClaimRecord) -> tuple[PreparedDevice, ...]:
+        self.lifecycle.restore_specs(record)
+        _log.info("already prepared: answered from its record")
+        return record.answer
+
+    def _read(self, ref: ClaimRef, deadline: Deadline) -> Claim:
+        """GET the claim, outside every lock."""
+        return read_allocation(self.claims.read(ref, deadline), ref, driver=self.driver.name, pool=self.pool)
+
+    def _prepare(
+        self, claim: Claim, record: ClaimRecord | None, deadline: Deadline
+    ) -> tuple[PreparedDevice, ...]:
+        """Prepare under the claim's lock; ``record`` is of another boot, or of a preparation that did not finish."""
+        before = record if record and record.phase is Phase.PREPARED else None
+        if record is not None and before is None:
+            with self.locks.parents(record.plan.parents, deadline):
+                self.lifecycle.undo(record)
+        wanted = configure(claim, self.driver.config_kinds)
+        parents = [parent for one in wanted for parent in self.driver.locks(one)]
+        with self.locks.parents(parents, deadline):
+            devices = frozenset(result.device for result in claim.results)
+            hardware = self.lifecycle.hardware(devices, claim.ref) if devices else {}
+            plan = self.driver.plan(wanted, hardware)
+            prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, before)
+        _log.info("prepared %s", ", ".join(sorted(devices)) or "nothing: no device of this driver")
+        return prepared.answer

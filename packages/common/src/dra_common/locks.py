@@ -1,0 +1,108 @@
+"""Locks that hold between threads, processes and two instances of a driver during an upgrade.
+
+Every lock is a flock(2) on a descriptor of its own: two threads of one process exclude each other as two processes do.
+A lock counts only if its path still names the locked file, so that lock files can be removed with the claim.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from dra_common.deadline import Deadline
+from dra_common.errors import LockTimeout
+from dra_common.files import explained, make_folder
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+
+
+class FileLocks:
+    """Implements :class:`~dra_common.ports.Locks`: ``claims/<uid>.lock`` and ``hardware/<parent>.lock``."""
+
+    def __init__(self, claims: Path, hardware: Path) -> None:
+        self._claims = claims
+        self._hardware = hardware
+        make_folder(claims)
+        make_folder(hardware)
+
+    @contextmanager
+    def claim(self, uid: str, deadline: Deadline) -> Iterator[None]:
+        """Hold the claim's lock. Raises LockTimeout, StateError."""
+        with _held(self._claim_path(uid), f"claim {uid}", deadline):
+            yield
+
+    @contextmanager
+    def try_claim(self, uid: str) -> Iterator[bool]:
+        """Try once; yields whether the lock was taken. Raises StateError."""
+        descriptor = _try(self._claim_path(uid))
+        try:
+            yield descriptor is not None
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    @contextmanager
+    def parents(self, names: Iterable[str], deadline: Deadline) -> Iterator[None]:
+        """Hold the locks of hardware parents, taken in sorted order. Raises LockTimeout, StateError."""
+        with ExitStack() as stack:
+            for name in sorted(set(names)):
+                stack.enter_context(_held(self._hardware / f"{name}.lock", f"hardware {name}", deadline))
+            yield
+
+    def forget_claim(self, uid: str) -> None:
+        """Remove the lock file of a claim that has left nothing; called while its lock is held."""
+        path = self._claim_path(uid)
+        with explained("remove", path):
+            path.unlink(missing_ok=True)
+
+    def claim_uids(self) -> frozenset[str]:
+        """UIDs that have a lock file, held or not."""
+        with explained("list", self._claims):
+            return frozenset(path.stem for path in self._claims.glob("*.lock"))
+
+    def _claim_path(self, uid: str) -> Path:
+        return self._claims / f"{uid}.lock"
+
+
+@contextmanager
+def _held(path: Path, what: str, deadline: Deadline) -> Iterator[None]:
+    pause = _FIRST_PAUSE
+    while (descriptor := _try(path)) is None:
+        if deadline.passed:
+            msg = f"{what} is still locked by another call at the deadline of this one"
+            raise LockTimeout(
+                msg, cure="it is tried again; if it stays so, look for a blocked write in the kernel log"
+            )
+        time.sleep(min(pause, deadline.remaining))
+        pause = min(pause * 2, _LONGEST_PAUSE)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try(path: Path) -> int | None:
+    """Return a locked descriptor of the file that ``path`` names now, or None if somebody else has it."""
+    with explained("lock", path):
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            if _still_named(path, descriptor):
+                return descriptor
+            os.close(descriptor)
+
+
+def _still_named(path: Path, descriptor: int) -> bool:
+    try:
+        now, locked = path.stat(), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino)

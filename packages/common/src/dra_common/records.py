@@ -1,0 +1,154 @@
+"""Claim records as files: ``<state>/claims/<uid>.json``.
+
+.. code-block:: text
+
+    {"schema": 1, "sha256": "<of the record, canonical JSON>", "record": {...}}
+
+The checksum tells a damaged file from a good one; the schema tells an older release that it must not guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from dra_common.errors import CorruptRecord, StateError
+from dra_common.files import (
+    TEMPORARY_SUFFIX,
+    explained,
+    make_folder,
+    remove_durably,
+    sync_folder,
+    write_durably,
+)
+from dra_common.model import SCHEMA, ClaimRecord
+
+_SUFFIX = ".json"
+_SET_ASIDE = re.compile(r"(?P<uid>.+)\.json\.corrupt-\d+")
+_ADAPTER: TypeAdapter[ClaimRecord] = TypeAdapter(ClaimRecord)
+
+
+class FileRecords:
+    """Implements :class:`~dra_common.ports.Records` in one folder. The caller holds the claim's lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        make_folder(folder)
+
+    def load(self, uid: str) -> ClaimRecord | None:
+        """Return the record or None. Raises CorruptRecord, StateError (newer schema, unreadable)."""
+        path = self._path(uid)
+        with explained("read", path):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
+        record = decode(data, name=str(path))
+        if record.ref.uid != uid:
+            msg = f"record {path} belongs to another claim, {record.ref.uid}"
+            raise CorruptRecord(msg)
+        return record
+
+    def save(self, record: ClaimRecord) -> None:
+        """Write durably. Raises StateError."""
+        write_durably(self._path(record.ref.uid), encode(record))
+
+    def exists(self, uid: str) -> bool:
+        """Whether there is a record, readable or not."""
+        return self._path(uid).exists()
+
+    def delete(self, uid: str) -> None:
+        """Remove durably, with what an interrupted save left; fine if there is none. Raises StateError."""
+        path = self._path(uid)
+        remove_durably(path)
+        remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
+
+    def uids(self) -> tuple[str, ...]:
+        """UIDs that have a record, sorted. Raises StateError."""
+        return tuple(sorted(name.removesuffix(_SUFFIX) for name in self._names() if name.endswith(_SUFFIX)))
+
+    def set_aside(self, uid: str) -> str:
+        """Rename a bad record, keeping its bytes; returns the new file name. Raises StateError."""
+        path = self._path(uid)
+        taken = set(self._names())
+        number = next(n for n in range(1, len(taken) + 2) if f"{path.name}.corrupt-{n}" not in taken)
+        target = path.with_name(f"{path.name}.corrupt-{number}")
+        with explained("set aside", path):
+            path.rename(target)
+            sync_folder(self._folder)
+        return target.name
+
+    def set_aside_uids(self) -> frozenset[str]:
+        """UIDs of which a bad record was set aside and whose claim was not unprepared since."""
+        matches = (_SET_ASIDE.fullmatch(name) for name in self._names())
+        return frozenset(match["uid"] for match in matches if match)
+
+    def forget_set_aside(self, uid: str) -> None:
+        """Remove what was set aside for a claim that is now unprepared."""
+        for name in self._names():
+            match = _SET_ASIDE.fullmatch(name)
+            if match and match["uid"] == uid:
+                remove_durably(self._folder / name)
+
+    def unfinished_uids(self) -> frozenset[str]:
+        """UIDs of which a save was interrupted. Raises StateError."""
+        ending = _SUFFIX + TEMPORARY_SUFFIX
+        return frozenset(name.removesuffix(ending) for name in self._names() if name.endswith(ending))
+
+    def _path(self, uid: str) -> Path:
+        return self._folder / f"{uid}{_SUFFIX}"
+
+    def _names(self) -> tuple[str, ...]:
+        with explained("list", self._folder):
+            return tuple(entry.name for entry in self._folder.iterdir())
+
+
+def encode(record: ClaimRecord) -> bytes:
+    """Return the bytes of a record's file."""
+    body = _ADAPTER.dump_python(record, mode="json")
+    return json.dumps({"schema": SCHEMA, "sha256": _checksum(body), "record": body}).encode() + b"\n"
+
+
+def decode(data: bytes, *, name: str) -> ClaimRecord:
+    """Return the record in ``data``; fields that this release does not know are ignored.
+
+    Raises CorruptRecord (not JSON, wrong checksum, fields missing), StateError (written by a newer release).
+    """
+    envelope = _envelope(data, name)
+    if envelope["schema"] > SCHEMA:
+        msg = f"record {name} has schema {envelope['schema']}, this release reads up to {SCHEMA}"
+        raise StateError(msg, cure="install the release that wrote it, or a newer one")
+    if envelope["sha256"] != _checksum(envelope["record"]):
+        msg = f"record {name} fails its checksum"
+        raise CorruptRecord(msg)
+    try:
+        return _ADAPTER.validate_python(envelope["record"])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        msg = f"record {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise CorruptRecord(msg) from error
+
+
+def _envelope(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        envelope = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        msg = f"record {name} is not JSON: {error}"
+        raise CorruptRecord(msg) from error
+    if not isinstance(envelope, dict) or type(envelope.get("schema")) is not int:
+        msg = f"record {name} has no schema number"
+        raise CorruptRecord(msg)
+    if not isinstance(envelope.get("record"), dict) or not isinstance(envelope.get("sha256"), str):
+        msg = f"record {name} has no content or no checksum"
+        raise CorruptRecord(msg)
+    return envelope
+
+
+def _checksum(body: dict[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

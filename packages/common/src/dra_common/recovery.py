@@ -1,0 +1,130 @@
+"""At start, before the kubelet is answered: finish or undo what a crash interrupted, remove what belongs to nobody."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic
+
+from dra_common.deadline import Deadline
+from dra_common.driver import H
+from dra_common.errors import DraError
+from dra_common.lifecycle import Lifecycle, State
+from dra_common.log import bind
+from dra_common.model import ClaimRecord, Phase
+from dra_common.ports import Locks
+
+_log = logging.getLogger(__name__)
+
+_PARENT_WAIT = 5.0
+"""Seconds to wait for hardware that another instance is working on; later calls try again."""
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What recovery did, UIDs of claims by action."""
+
+    undone: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery(Generic[H]):
+    """Looks at every record, hold and CDI file once; acts only on claims whose lock it can take at once."""
+
+    lifecycle: Lifecycle[H]
+    state: State
+    locks: Locks
+
+    def run(self) -> Recovered:
+        """Recover. One claim that cannot be recovered is logged and left to later calls; the others go on.
+
+        Raises StateError only if the state folders themselves cannot be listed.
+        """
+        done = Recovered()
+        for uid in self.state.records.uids():
+            self._with_lock(uid, done, self._recover)
+        for uid in sorted(self._orphans()):
+            self._with_lock(uid, done, self._remove_orphan)
+        if done.undone or done.orphans or done.failed:
+            _log.info(
+                "recovery: %d undone, %d prepared claims kept, %d orphans removed, %d left for later",
+                len(done.undone),
+                len(done.kept),
+                len(done.orphans),
+                len(done.failed),
+            )
+        return done
+
+    def _with_lock(self, uid: str, done: Recovered, act: Callable[[str, Recovered], None]) -> None:
+        with bind(uid=uid), self.locks.try_claim(uid) as locked:
+            if not locked:
+                _log.info("another instance works on this claim: left to it")
+                return
+            try:
+                act(uid, done)
+            except DraError as error:
+                done.failed.append(uid)
+                _log.error("claim not recovered: %s", error)
+
+    def _recover(self, uid: str, done: Recovered) -> None:
+        record = self.lifecycle.load(uid)
+        if record is None:
+            return
+        with bind(claim=f"{record.ref.namespace}/{record.ref.name}"):
+            if record.phase is Phase.PREPARED:
+                self._keep(record)
+                done.kept.append(uid)
+            else:
+                self._undo(record)
+                done.undone.append(uid)
+
+    def _keep(self, record: ClaimRecord) -> None:
+        """A prepared claim keeps its devices; ids of this boot resolve again before anybody asks."""
+        self.lifecycle.hold_again(record)
+        if record.boot_id == self.lifecycle.boot_id:
+            self.lifecycle.restore_specs(record)
+
+    def _undo(self, record: ClaimRecord) -> None:
+        _log.warning("found %s after a restart: undoing", record.phase)
+        with self.locks.parents(record.plan.parents, Deadline.after(_PARENT_WAIT)):
+            self.lifecycle.undo(record)
+        self.locks.forget_claim(record.ref.uid)
+
+    def _remove_orphan(self, uid: str, done: Recovered) -> None:
+        """Nothing is known of this UID but a hold, a CDI file or a lock: it was being removed, or never got far."""
+        if self.state.records.exists(uid):
+            return
+        self.lifecycle.forget(uid)
+        self.locks.forget_claim(uid)
+        done.orphans.append(uid)
+
+    def _orphans(self) -> frozenset[str]:
+        """UIDs with a hold or a file but no record; a record set aside still speaks for its claim."""
+        unfinished = self.state.records.unfinished_uids()
+        seen = _union(
+            self.state.holds.holders().values(), self.state.specs.uids(), self.locks.claim_uids(), unfinished
+        )
+        return seen - frozenset(self.state.records.uids()) - self.state.records.set_aside_uids()
+
+
+def _union(*groups: Iterable[str]) -> frozenset[str]:
+    return frozenset(uid for group in groups for uid in group)
+
+
+def failed_devices(state: State) -> dict[str, str]:
+    """Devices whose claim could not be reverted, with the reason: they carry a taint until it is. Raises StateError."""
+    failed: dict[str, str] = {}
+    for uid in state.records.uids():
+        try:
+            record = state.records.load(uid)
+        except DraError:
+            continue
+        if record and record.phase is Phase.FAILED:
+            failed.update(
+                dict.fromkeys((planned.allocated.device for planned in record.plan.devices), record.error)
+            )
+    return failed
