@@ -1,0 +1,43 @@
+# The front door. Every target prepares what it needs (tools/prepare.sh) and runs in an environment of hatch; see CONTRIBUTING.md.
+
+MAKEFLAGS += --no-print-directory
+HATCH := .venv/bin/hatch
+
+.PHONY: help demo test test-all lint format protos clean
+
+help:
+	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
+	@echo "make test       all tests, on the newest CPython of 3.11-3.13 here; ARGS goes to pytest"
+	@echo "make test-all   all tests on each of them"
+	@echo "make lint       ruff, mypy, import contracts, stale generated files"
+	@echo "make format     let ruff rewrite what it can"
+	@echo "make protos     generate the gRPC stubs again"
+	@echo "make clean      remove .venv, .hatch and caches"
+
+demo:
+	@tools/prepare.sh
+	@$(HATCH) run python -m dra_common.testing.demo $(ARGS)
+
+test:
+	@tools/prepare.sh --umockdev
+	@$(HATCH) run tools/test.sh $(ARGS)
+
+test-all:
+	@tools/test_all.sh $(ARGS)
+
+lint:
+	@tools/prepare.sh
+	@$(HATCH) run python tools/lint.py
+
+format:
+	@tools/prepare.sh
+	@$(HATCH) run ruff check --fix-only --quiet .
+	@$(HATCH) run ruff format .
+
+protos:
+	@tools/prepare.sh
+	@$(HATCH) run protos
+
+clean:
+	@rm -rf .venv .hatch .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	@find packages tools -name __pycache__ -type d -prune -exec rm -rf {} +
