@@ -1,0 +1,1 @@
+"""Generated from packages/common/proto by tools/generate_protos.py: do not edit."""

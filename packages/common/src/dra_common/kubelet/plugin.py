@@ -1,0 +1,116 @@
+"""A driver as the kubelet sees it: one DRA socket, one registration socket."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from dra_common.kubelet import folders
+from dra_common.kubelet._generated.dra_v1_pb2_grpc import add_DRAPluginServicer_to_server
+from dra_common.kubelet._generated.pluginregistration_v1_pb2_grpc import add_RegistrationServicer_to_server
+from dra_common.kubelet.batch import ClaimWorkers
+from dra_common.kubelet.registration import RegistrationService, RegistrationStatus
+from dra_common.kubelet.server import UnixServer
+from dra_common.kubelet.service import DraService
+from dra_common.kubelet.sockets import SocketPaths
+from dra_common.ports import ClaimService
+from dra_common.readiness import Readiness
+
+log = logging.getLogger(__name__)
+
+DEFAULT_WORKERS: Final = 16
+
+_CALL_THREADS: Final = 64
+"""One for each pod whose call waits for claims: a node that boots starts all of its pods at once. Made on demand."""
+
+_REGISTRATION_THREADS: Final = 2
+_REGISTRATION_GRACE: Final = 1.0
+
+
+class KubeletPlugin:
+    """Serves the kubelet from :meth:`start` to :meth:`stop`, once; make a new one to start again.
+
+    Args:
+        driver_name: as in DeviceClasses and ResourceSlices, ``gpu.intel.com``.
+        plugin_dir: the driver's own folder, usually ``/var/lib/kubelet/plugins/<driver_name>``; made if missing.
+        registry_dir: the kubelet's, usually ``/var/lib/kubelet/plugins_registry``.
+        claims: does the work; called from several threads at once.
+        readiness: told about ``serving`` and ``registered``; asks whether the socket files are still ours.
+        workers: claims worked on at a time, over all calls.
+    """
+
+    def __init__(
+        self,
+        *,
+        driver_name: str,
+        plugin_dir: Path,
+        registry_dir: Path,
+        claims: ClaimService,
+        readiness: Readiness,
+        workers: int = DEFAULT_WORKERS,
+    ) -> None:
+        self.paths = SocketPaths.of(driver_name, plugin_dir, registry_dir)
+        self._readiness = readiness
+        self._workers = ClaimWorkers(workers)
+        self._stop_lock = threading.Lock()
+        requests = itertools.count(1)
+        self._registration = RegistrationService(
+            driver_name, self.paths.dra, readiness, lambda: next(requests)
+        )
+        self._dra = DraService(claims, self._workers, lambda: next(requests))
+        self._servers: list[UnixServer] = []
+
+    @property
+    def registration_status(self) -> RegistrationStatus | None:
+        """What the kubelet last said, None before its first word."""
+        return self._registration.status
+
+    def start(self) -> None:
+        """Listen: the DRA socket first, the registration socket last. Raises KubeletError, leaving no socket behind."""
+        folders.require_registry(self.paths.registration.parent)
+        folders.make_plugin_dir(self.paths.dra.parent)
+        self.paths.check()
+        try:
+            self._serve(UnixServer(self.paths.dra, self._add_dra, threads=_CALL_THREADS))
+            self._serve(
+                UnixServer(self.paths.registration, self._add_registration, threads=_REGISTRATION_THREADS)
+            )
+        except BaseException:
+            self.stop(grace=0)
+            raise
+        self._readiness.add_check(self.why_unreachable)
+        self._readiness.met("serving")
+        log.info("listening on %s, registration on %s", self.paths.dra, self.paths.registration)
+
+    def why_unreachable(self) -> str:
+        """Return what happened to our socket files, ``""`` if nothing; only a new start brings them back."""
+        return "; ".join(filter(None, (server.lost() for server in self._servers)))
+
+    def stop(self, grace: float) -> None:
+        """Finish calls in flight within ``grace`` seconds and remove both sockets; again or before start: nothing.
+
+        The registration goes last, since the kubelet drops its connection, and with it the calls in flight, when that
+        socket disappears. ResourceSlices are left alone: the kubelet removes them if we do not come back.
+        """
+        with self._stop_lock:
+            self._readiness.remove_check(self.why_unreachable)
+            self._readiness.unmet("serving", "stopped")
+            for server, seconds in zip(self._servers, (grace, _REGISTRATION_GRACE), strict=False):
+                server.stop(seconds)
+            self._servers.clear()
+            self._workers.stop()
+
+    def _serve(self, server: UnixServer) -> None:
+        self._servers.append(server)
+        server.start()
+
+    def _add_dra(self, server: grpc.Server) -> None:
+        add_DRAPluginServicer_to_server(self._dra, server)  # type: ignore[no-untyped-call]  # generated
+
+    def _add_registration(self, server: grpc.Server) -> None:
+        add_RegistrationServicer_to_server(self._registration, server)  # type: ignore[no-untyped-call]  # generated

@@ -1,0 +1,108 @@
+"""NodePrepareResources and NodeUnprepareResources: the kubelet's calls, brought to a ClaimService claim by claim.
+
+The answer has exactly one entry for every UID asked for, since the kubelet refuses an answer that skips one. A bad
+claim fails by itself; the others of the call succeed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeVar
+
+import grpc
+
+from dra_common.deadline import Deadline
+from dra_common.kubelet._generated import dra_v1_pb2 as pb
+from dra_common.kubelet._generated import dra_v1_pb2_grpc as pb_grpc
+from dra_common.kubelet.batch import Call, ClaimWorkers, Outcome
+from dra_common.log import bind
+from dra_common.model import ClaimRef, PreparedDevice
+from dra_common.ports import ClaimService
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CALL_SECONDS: Final = 45.0
+"""How long a kubelet waits for either call; a client's own deadline counts if it is shorter."""
+
+_MARGIN_SECONDS: Final = 1.0
+_MARGIN_SHARE: Final = 0.1
+"""We answer this much earlier (the smaller counts): the kubelet then shows our reason, not a bare DEADLINE_EXCEEDED."""
+
+
+class DraService(pb_grpc.DRAPluginServicer):
+    """The DRA v1 service of one driver."""
+
+    def __init__(self, claims: ClaimService, workers: ClaimWorkers, next_request: Callable[[], int]) -> None:
+        self._claims = claims
+        self._workers = workers
+        self._next_request = next_request
+
+    def NodePrepareResources(  # noqa: N802 - wire name
+        self, request: pb.NodePrepareResourcesRequest, context: grpc.ServicerContext
+    ) -> pb.NodePrepareResourcesResponse:
+        """Prepare all claims of the request."""
+        outcomes = self._run("NodePrepareResources", self._prepare, request.claims, context)
+        return pb.NodePrepareResourcesResponse(
+            claims={
+                uid: pb.NodePrepareResourceResponse(devices=outcome.value, error=outcome.error)
+                for uid, outcome in outcomes.items()
+            }
+        )
+
+    def NodeUnprepareResources(  # noqa: N802 - wire name
+        self, request: pb.NodeUnprepareResourcesRequest, context: grpc.ServicerContext
+    ) -> pb.NodeUnprepareResourcesResponse:
+        """Undo all claims of the request."""
+        outcomes = self._run("NodeUnprepareResources", self._unprepare, request.claims, context)
+        return pb.NodeUnprepareResourcesResponse(
+            claims={
+                uid: pb.NodeUnprepareResourceResponse(error=outcome.error)
+                for uid, outcome in outcomes.items()
+            }
+        )
+
+    def _run(
+        self,
+        method: str,
+        work: Callable[[ClaimRef, Deadline], T],
+        claims: Iterable[pb.Claim],
+        context: grpc.ServicerContext,
+    ) -> Mapping[str, Outcome[T]]:
+        call = Call(self._next_request(), _deadline(context), context.is_active, context.add_callback)
+        refs = [ClaimRef(claim.namespace, claim.name, claim.uid) for claim in claims]
+        with bind(request=call.request, method=method):
+            begun = time.monotonic()
+            outcomes = self._workers.run(work, refs, call)
+            failed = sum(bool(outcome.error) for outcome in outcomes.values())
+            took = (time.monotonic() - begun) * 1000
+            log.debug("answered: %d claims, %d of them failed, %.0f ms", len(outcomes), failed, took)
+        return outcomes
+
+    def _prepare(self, ref: ClaimRef, deadline: Deadline) -> list[pb.Device]:
+        devices = self._claims.prepare(ref, deadline)
+        answer = [_device(device) for device in devices]
+        log.info("prepared: %s", ", ".join(device.device for device in devices) or "no device of this driver")
+        return answer
+
+    def _unprepare(self, ref: ClaimRef, deadline: Deadline) -> None:
+        self._claims.unprepare(ref, deadline)
+        log.info("unprepared")
+
+
+def _deadline(context: grpc.ServicerContext) -> Deadline:
+    seconds = min(CALL_SECONDS, context.time_remaining())
+    return Deadline.after(seconds - min(_MARGIN_SECONDS, seconds * _MARGIN_SHARE))
+
+
+def _device(device: PreparedDevice) -> pb.Device:
+    return pb.Device(
+        request_names=device.requests,
+        pool_name=device.pool,
+        device_name=device.device,
+        cdi_device_ids=device.cdi_ids,
+        share_id=device.share_id,
+    )

@@ -1,0 +1,134 @@
+"""Unix sockets at agreed places: where they are, how they appear, and whether they are still ours.
+
+A socket is bound under a hidden name, served, and then renamed into place. So it answers from the first moment that the
+kubelet can see it (the kubelet ignores names that begin with a dot), a stale file is replaced without a gap, no other
+user can connect to what is there, and a server that stops never removes the file of a successor: gRPC unlinks its listening
+path on stop, whoever owns what is there by then.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dra_common.errors import KubeletError
+from dra_common.kubelet.folders import PLUGINS_SETTING, REGISTRY_SETTING
+
+MAX_PATH_BYTES: Final = 107
+"""``sun_path`` of unix(7) has 108 bytes, the last of which is NUL."""
+
+_MODE: Final = 0o600
+_KINDS: Final = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPaths:
+    """Where one instance of a driver listens."""
+
+    dra: Path
+    registration: Path
+
+    @classmethod
+    def of(cls, driver_name: str, plugin_dir: Path, registry_dir: Path) -> SocketPaths:
+        """Return the paths of a driver of which one instance runs on the node at a time."""
+        return cls(plugin_dir.absolute() / "dra.sock", registry_dir.absolute() / f"{driver_name}-reg.sock")
+
+    def check(self) -> None:
+        """Check both places before anything listens. Raises KubeletError."""
+        check_place(self.dra, PLUGINS_SETTING)
+        check_place(self.registration, REGISTRY_SETTING)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSocket:
+    """A socket file in place, known by its inode: the kernel keeps that number taken while the socket is open."""
+
+    path: Path
+    device: int
+    inode: int
+
+    def lost(self) -> str:
+        """Return what somebody did to the file, ``""`` if it is still ours."""
+        try:
+            found = self.path.lstat()
+        except FileNotFoundError:
+            return f"the socket {self.path} was removed by somebody else"
+        except OSError as error:
+            return f"the socket {self.path} cannot be reached: {error.strerror}"
+        if (found.st_dev, found.st_ino) != (self.device, self.inode):
+            return f"the socket {self.path} was replaced by another process"
+        return ""
+
+    def remove(self) -> None:
+        """Remove the file unless it is gone or somebody else's."""
+        if not self.lost():
+            self.path.unlink(missing_ok=True)
+
+
+def hidden_path(path: Path) -> Path:
+    """Return a fresh name in the same folder that the kubelet ignores, no longer than ``dra.sock``."""
+    return path.with_name("." + secrets.token_hex(4)[:7])
+
+
+def put_in_place(hidden: Path, path: Path) -> OwnSocket:
+    """Rename a socket that is being served to where the kubelet looks. Raises KubeletError."""
+    try:
+        hidden.chmod(_MODE)
+        found = hidden.lstat()
+        hidden.rename(path)
+    except OSError as error:
+        raise KubeletError(f"cannot put the socket {path} in place: {error.strerror}") from error
+    return OwnSocket(path, found.st_dev, found.st_ino)
+
+
+def check_place(path: Path, setting: str) -> None:
+    """Check that a socket can be made at ``path``; ``setting`` moves it. Raises KubeletError."""
+    _check_length(path, setting)
+    _check_occupant(path)
+    _check_writable(path, setting)
+
+
+def _check_length(path: Path, setting: str) -> None:
+    length = len(os.fsencode(path))
+    if length > MAX_PATH_BYTES:
+        raise KubeletError(
+            f"the socket path {path} has {length} bytes, and unix sockets allow {MAX_PATH_BYTES}",
+            cure=f"set {setting} to a shorter path",
+        )
+
+
+def _check_occupant(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no socket")
+        raise KubeletError(
+            f"{path}, where the driver's socket belongs, is {kind}",
+            cure="remove it; the driver removes only sockets",
+        )
+
+
+def _check_writable(path: Path, setting: str) -> None:
+    """Bind once by hand: gRPC does not say which errno it got."""
+    trial = hidden_path(path)
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(os.fspath(trial))
+        trial.unlink()
+    except OSError as error:
+        raise KubeletError(
+            f"cannot make the socket {path}: {error.strerror}",
+            cure=f"make its folder writable, or set {setting}",
+        ) from error
