@@ -13,8 +13,8 @@ CHECKS = {
     "ruff format": ["ruff", "format", "--check", "--quiet", "--diff", "."],
     # One run for each package: their tests have modules of the same name.
     **{f"mypy {name}": ["mypy", f"packages/{name}"] for name in PACKAGES},
-    "mypy tools": ["mypy", "tools"],
-    "imports": ["lint-imports", "--no-cache"],
+    "mypy tools tests": ["mypy", "tools", "tests"],
+    "imports": ["lint-imports", "--no-cache", "--no-logo"],
     "generated stubs": [sys.executable, "tools/generate_protos.py", "--check"],
 }
 
