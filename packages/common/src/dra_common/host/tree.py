@@ -1,7 +1,6 @@
 """A pseudo file system read and written through real files."""
 
 # Text paths and os calls, no pathlib: a look at 72 devices makes some thousand of these calls.
-# ruff: noqa: PTH
 
 from __future__ import annotations
 
@@ -27,6 +26,7 @@ _CURES = {
     errno.EMFILE: "raise the limit of open files of the driver",
 }
 _DELETED = " (deleted)"
+_CHUNK = 64 * 1024
 
 
 class FileTree:
@@ -91,7 +91,7 @@ class FileTree:
         return False
 
     def write(self, path: str, value: str) -> None:
-        """Hand ``value`` as it is to an existing file in one write(2); nothing is created, truncated or added.
+        """Hand ``value`` as it is to an existing file in one system call; nothing is created, truncated or added.
 
         Raises HostNotFound; HostWriteError with the kernel's errno. An empty value is refused with EINVAL: a write of
         no bytes never reaches the kernel; to empty an attribute write a newline.
@@ -193,7 +193,8 @@ def _read(path: str, limit: int) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         chunks = []
-        while limit > 0 and (chunk := os.read(fd, limit)):
+        # Never the whole limit at once: files of /proc/sys allocate what is asked for, and fail with ENOMEM.
+        while limit > 0 and (chunk := os.read(fd, min(limit, _CHUNK))):
             chunks.append(chunk)
             limit -= len(chunk)
         return b"".join(chunks)
@@ -214,4 +215,4 @@ def _is_text(name: str) -> bool:
 
 
 def _shown(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode()
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in path)

@@ -1,0 +1,152 @@
+"""What this node has, as far as is known now."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
+
+from dra_common.driver import Published
+from dra_common.model import CounterSet, Device, Snapshot, Taint, TaintEffect
+
+ABSENT = "absent"
+"""``<driver>/absent``: the device was not found by the latest look at the machine."""
+
+REVERT_FAILED = "revert-failed"
+"""``<driver>/revert-failed``: a claim could not be undone, so the hardware is not in the state it is described in."""
+
+Taints = Mapping[str, tuple[Taint, ...]]
+"""Device name -> taints that come from elsewhere than the driver's discovery."""
+
+
+def absent_taint(driver: str) -> Taint:
+    """Return the taint of a device that vanished.
+
+    NoSchedule, not NoExecute: a look may miss a device for a moment (a driver being reloaded, a reset, a read that
+    failed), and that must not evict the pods that run on it. It keeps new claims away until the next look decides.
+    """
+    return Taint(f"{driver}/{ABSENT}", TaintEffect.NO_SCHEDULE)
+
+
+def revert_failed_taint(driver: str) -> Taint:
+    """Return the taint of the devices of a failed claim.
+
+    NoSchedule: nothing new may get the device; whoever shares its parent goes on.
+    """
+    return Taint(f"{driver}/{REVERT_FAILED}", TaintEffect.NO_SCHEDULE)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the looks so far have shown: devices as the driver describes them, without taints of ours.
+
+    ``absent`` names those of ``devices`` that the latest look did not find.
+    """
+
+    devices: tuple[Device, ...] = ()
+    counter_sets: tuple[CounterSet, ...] = ()
+    absent: frozenset[str] = frozenset()
+
+
+def look(before: Known, seen: Published, held: frozenset[str]) -> Known:
+    """Return what is known after a look that found ``seen``; pure.
+
+    A device that vanished stays, marked absent; it goes when the next look does not find it either and nothing
+    holds it. It keeps its place in the order, so that a flicker does not move other devices between slices.
+    """
+    found = {device.name for device in seen.devices}
+    gone = {device.name for device in before.devices} - found
+    absent = frozenset(name for name in gone if name not in before.absent or name in held)
+    devices = _merge_devices(before.devices, seen.devices, absent)
+    return Known(
+        devices, _merge_sets(before.counter_sets, seen.counter_sets, _needed(devices, absent)), absent
+    )
+
+
+def with_taints(driver: str, known: Known, taints: Taints) -> tuple[Device, ...]:
+    """Return the devices as published: the driver's taints, then ``taints``, then the one of absence; pure."""
+    absent = (absent_taint(driver),)
+    return tuple(
+        _tainted(device, (*taints.get(device.name, ()), *(absent if device.name in known.absent else ())))
+        for device in known.devices
+    )
+
+
+class Inventory:
+    """Holds the current snapshot; one writer at a time, any number of readers in other threads."""
+
+    def __init__(self, driver: str) -> None:
+        self._driver = driver
+        self._lock = Lock()
+        self._known = Known()
+        self._snapshot = Snapshot(0)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is true now. Generation 0: the machine was not looked at yet."""
+        return self._snapshot
+
+    @property
+    def unconfirmed(self) -> frozenset[str]:
+        """Devices that the next look removes unless it finds them: absent, and held by nothing."""
+        with self._lock:
+            return self._known.absent - self._snapshot.held
+
+    def update(
+        self, published: Published, held: Iterable[str], taints: Taints | None = None
+    ) -> Snapshot | None:
+        """Take in one look at the machine. Returns the new snapshot; None if its content is that of the last.
+
+        The first update is always news, even of a node without devices.
+        """
+        with self._lock:
+            holds = frozenset(held)
+            self._known = look(self._known, published, holds)
+            devices = with_taints(self._driver, self._known, taints or {})
+            content = Snapshot(self._snapshot.generation, devices, self._known.counter_sets, holds)
+            if self._snapshot.generation and content == self._snapshot:
+                return None
+            self._snapshot = replace(content, generation=content.generation + 1)
+            return self._snapshot
+
+
+def _merge_devices(
+    before: tuple[Device, ...], seen: tuple[Device, ...], absent: frozenset[str]
+) -> tuple[Device, ...]:
+    """Put each absent device behind the one it stood behind; at the front if none of those is left."""
+    found = {device.name for device in seen}
+    behind: defaultdict[str, list[Device]] = defaultdict(list)
+    anchor = ""
+    for device in before:
+        if device.name in absent:
+            behind[anchor].append(device)
+        elif device.name in found:
+            anchor = device.name
+    return (*behind[""], *(each for device in seen for each in (device, *behind[device.name])))
+
+
+def _needed(devices: Iterable[Device], absent: frozenset[str]) -> frozenset[str]:
+    return frozenset(
+        use.counter_set for device in devices if device.name in absent for use in device.consumes
+    )
+
+
+def _merge_sets(
+    before: tuple[CounterSet, ...], seen: tuple[CounterSet, ...], needed: frozenset[str]
+) -> tuple[CounterSet, ...]:
+    """Keep the counters that absent devices consume: a slice that names a missing counter is refused as a whole."""
+    merged = {counters.name: counters for counters in seen}
+    for old in before:
+        if old.name in needed:
+            new = merged.get(old.name, old)
+            merged[old.name] = CounterSet(old.name, {**old.counters, **new.counters})
+    return tuple(merged.values())
+
+
+def _tainted(device: Device, extra: tuple[Taint, ...]) -> Device:
+    """Add taints, none twice: a taint is known by its key and effect, and the driver's own value stands."""
+    taints = {(taint.key, taint.effect): taint for taint in device.taints}
+    for taint in extra:
+        taints.setdefault((taint.key, taint.effect), taint)
+    return replace(device, taints=tuple(taints.values())) if extra else device

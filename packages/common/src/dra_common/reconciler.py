@@ -1,0 +1,203 @@
+"""The devices flow: look at the machine, take it into the inventory, hand what changed to the publisher."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from threading import Event, Lock, Thread
+from typing import Any
+
+from dra_common.bell import Bell
+from dra_common.driver import Discovery, Driver
+from dra_common.errors import DraError
+from dra_common.inventory import Inventory, Taints, revert_failed_taint
+from dra_common.model import Snapshot
+from dra_common.ports import Host, UeventSource
+
+_log = logging.getLogger(__name__)
+
+_JOIN_SECONDS = 5.0
+"""How long a stop waits for a look that hangs in the kernel; its thread does not keep the process alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """All in seconds.
+
+    Args:
+        rescan: from one look to the next when nothing rings; the guarantee, as events can be lost.
+        confirm: from a look that misses a device to the one that decides whether it is gone.
+        quiet: without a ring, before rings are answered.
+        latest: from the first ring to the answer, however much it rings.
+        reconnect: first pause before a lost event source is tried again; it doubles up to ``reconnect_most``.
+    """
+
+    rescan: float = 60.0
+    confirm: float = 1.0
+    quiet: float = 0.1
+    latest: float = 1.0
+    reconnect: float = 1.0
+    reconnect_most: float = 60.0
+
+
+class Reconciler:
+    """Looks again when the doorbell rings and when time is up. Implements :class:`dra_common.ports.Doorbell`.
+
+    Args:
+        publish: takes a snapshot whose content changed; called in the thread that looked, so it only hands over.
+        held: names of devices that a claim holds. Raises StateError.
+        failed: names of devices of claims that could not be undone. Raises StateError.
+        uevents: None where there is no event source; the rescan does all then.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it connects, wired once, in the composition root
+        self,
+        driver: Driver[Any],
+        host: Host,
+        inventory: Inventory,
+        *,
+        publish: Callable[[Snapshot], None],
+        held: Callable[[], Collection[str]],
+        failed: Callable[[], Collection[str]],
+        uevents: UeventSource | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self._driver, self._host, self._inventory = driver, host, inventory
+        self._publish, self._held, self._failed = publish, held, failed
+        self._timing = timing or Timing()
+        self._bell = Bell(self._timing.quiet, self._timing.latest)
+        self._looking = Lock()
+        self._owed: Snapshot | None = None
+        self._trouble = ""
+        self._problems: tuple[str, ...] = ()
+        self._next_look = 0.0
+        self._threads = [Thread(target=self._answer, name="reconcile", daemon=True)]
+        self._listener = _Listener(uevents, self.ring, self._timing) if uevents else None
+        if self._listener:
+            self._threads.append(Thread(target=self._listener.run, name="uevents", daemon=True))
+        self.reconciles = 0
+        """Looks so far, failed ones too."""
+
+    def ring(self, reason: str) -> None:
+        """Look again soon. Never blocks; many rings become one look."""
+        self._bell.ring(reason)
+
+    def start(self) -> None:
+        """Look once, so that there is something to publish, then go on in threads. Called once."""
+        self.reconcile_once()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End both threads at once; a look that hangs in the kernel is left behind. May be called again."""
+        self._bell.close()
+        if self._listener:
+            self._listener.stop()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(_JOIN_SECONDS)
+
+    def reconcile_once(self) -> Snapshot:
+        """Look now, in this thread, and return what is true after it.
+
+        If the machine or the state on disk cannot be read, the last snapshot stays, and a line is logged when that
+        begins, changes its cause, and ends.
+        """
+        with self._looking:
+            try:
+                self._look()
+            finally:
+                self.reconciles += 1
+                pause = self._timing.confirm if self._inventory.unconfirmed else self._timing.rescan
+                self._next_look = time.monotonic() + pause
+            return self._inventory.snapshot
+
+    def _answer(self) -> None:
+        while (rung := self._bell.wait(self._next_look)) is not None:
+            _log.debug("looking at the machine: %s", rung)
+            try:
+                self.reconcile_once()
+            except Exception:  # noqa: BLE001 - a defect of ours: a dead thread would publish old truth for ever
+                _log.exception("the look at the machine failed; the last snapshot stays, trying again")
+
+    def _look(self) -> None:
+        try:
+            found = self._driver.discover(self._host)
+            held, taints = frozenset(self._held()), self._taints()
+        except DraError as error:
+            self._tell_trouble(str(error))
+            return
+        self._tell_trouble("")
+        self._tell_problems(found)
+        self._take_in(found, held, taints)
+
+    def _take_in(self, found: Discovery[Any], held: frozenset[str], taints: Taints) -> None:
+        changed = self._inventory.update(self._driver.publish(found.hardware), held, taints)
+        self._owed = changed or self._owed
+        if self._owed:
+            _log.info("%d devices, %d held", len(self._owed.devices), len(self._owed.held))
+            self._publish(self._owed)
+            self._owed = None
+
+    def _taints(self) -> Taints:
+        taint = (revert_failed_taint(self._driver.name),)
+        return dict.fromkeys(self._failed(), taint)
+
+    def _tell_trouble(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            _log.error("cannot look at the machine, what was found before stays: %s", trouble)
+        elif self._trouble and not trouble:
+            _log.info("can look at the machine again")
+        self._trouble = trouble
+
+    def _tell_problems(self, found: Discovery[Any]) -> None:
+        for problem in found.problems:
+            if problem not in self._problems:
+                _log.warning("%s", problem)
+        for problem in self._problems:
+            if problem not in found.problems:
+                _log.info("no longer: %s", problem)
+        self._problems = found.problems
+
+
+class _Listener:
+    """Turns events into rings and gets a lost source back."""
+
+    def __init__(self, source: UeventSource, ring: Callable[[str], None], timing: Timing) -> None:
+        self._source, self._ring, self._timing = source, ring, timing
+        self._stopping = Event()
+        self._lost = ""
+
+    def run(self) -> None:
+        """Listen until :meth:`stop`."""
+        pause = self._timing.reconnect
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._listen()
+            # Only a source that lasted earns a quick retry: one that connects and breaks at once must not spin.
+            lasted = time.monotonic() - began > self._timing.reconnect_most
+            pause = self._timing.reconnect if lasted else pause
+            self._stopping.wait(pause)
+            pause = min(2 * pause, self._timing.reconnect_most)
+
+    def stop(self) -> None:
+        """End :meth:`run`, from another thread."""
+        self._stopping.set()
+        self._source.close()
+
+    def _listen(self) -> None:
+        try:
+            for event in self._source.events():
+                if self._lost:
+                    _log.info("kernel events are heard again")
+                self._lost = ""
+                self._ring(f"{event.action} {event.devpath}".rstrip())
+            lost = "the source ended"
+        except DraError as error:
+            lost = str(error)
+        if lost != self._lost and not self._stopping.is_set():
+            _log.warning("kernel events are not heard, the rescan goes on: %s", lost)
+            self._ring("kernel events lost")
+        self._lost = lost
