@@ -1,0 +1,211 @@
+"""Finding Intel GPUs in sysfs.
+
+All functions on the PCI bus are looked at, bound or not. Vendor, class and device id must be readable; whatever else
+cannot be read is unknown. One bad device costs one line of text, never another device.
+
+``sriov_numvfs`` is not read: the kernel keeps a reader waiting while a write is in progress, which may be for ever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+
+from dra_common.driver import Discovery
+from dra_common.errors import HostError, HostNotFound
+from dra_common.ports import Host
+
+from gpu_driver.device import DRM_DRIVERS, Gpu, address, is_bdf, split_name
+from gpu_driver.facts import PCI_DEVICES, Facts, MeiIndex, first
+from gpu_driver.memory import DmemCapacity, local_memory
+from gpu_driver.products import product
+
+VENDOR = "0x8086"
+
+_HEX4 = re.compile(r"0x[0-9a-f]{4}", re.ASCII)
+_HEX6 = re.compile(r"0x[0-9a-f]{6}", re.ASCII)
+_DISPLAY = ("0x0300", "0x0380")
+"""PCI base class and subclass: VGA controller, other display controller. Audio and bridges of a card have others."""
+
+_ROOT = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}", re.ASCII)
+_CARD = re.compile(r"card[0-9]{1,6}", re.ASCII)
+_RENDER = re.compile(r"renderD[0-9]{1,6}", re.ASCII)
+_VFIO = re.compile(r"(?:noiommu-)?vfio[0-9]{1,6}", re.ASCII)
+_VIRTFN = re.compile(r"virtfn[0-9]{1,6}", re.ASCII)
+
+
+def discover(host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
+    """Read all GPUs, or just those named in ``only``. Raises HostError if the PCI bus cannot be listed.
+
+    With ``only``, nothing but these devices is read: some twenty small files each. A name whose address now holds
+    another device is left out, as one that is gone.
+    """
+    look = _Look(host, MeiIndex(host), DmemCapacity(host))
+    found = look.named(only) if only is not None else look.all()
+    gpus = sorted(found, key=lambda gpu: gpu.order)
+    return Discovery({gpu.name: gpu for gpu in gpus}, tuple(look.problems))
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look at the machine: what is shared by its devices is read once."""
+
+    host: Host
+    mei: MeiIndex
+    dmem: DmemCapacity
+    problems: list[str] = field(default_factory=list)
+
+    def all(self) -> Iterator[Gpu]:
+        for bdf in self.host.sysfs.listdir(PCI_DEVICES):
+            if is_bdf(bdf):
+                try:
+                    yield from self._at(bdf)
+                except HostError as error:
+                    self._left_out(bdf, error)
+
+    def named(self, names: Collection[str]) -> Iterator[Gpu]:
+        for name in sorted(set(names)):
+            place = split_name(name)
+            if place is None:
+                continue
+            try:
+                yield from (gpu for gpu in self._at(place[0]) if gpu.name == name)
+            except HostNotFound:
+                continue
+            except HostError as error:
+                self._left_out(place[0], error)
+
+    def _left_out(self, bdf: str, error: HostError) -> None:
+        self.problems.append(f"{bdf}: left out: {error}")
+
+    def _at(self, bdf: str) -> Iterator[Gpu]:
+        """Yield the GPU at this address, or nothing. Raises HostError if one of the three essential files is bad."""
+        if self._essential(bdf, "vendor", _HEX4) != VENDOR:
+            return
+        if not self._essential(bdf, "class", _HEX6).startswith(_DISPLAY):
+            return
+        device_id = self._essential(bdf, "device", _HEX4)
+        yield self._gpu(bdf, device_id)
+
+    def _essential(self, bdf: str, name: str, form: re.Pattern[str]) -> str:
+        path = f"{PCI_DEVICES}/{bdf}/{name}"
+        text = self.host.sysfs.read(path).strip()
+        if not form.fullmatch(text):
+            raise HostError(f"{path} holds {text[:40]!r}, not a hexadecimal number such as {VENDOR}")
+        return text
+
+    def _gpu(self, bdf: str, device_id: str) -> Gpu:
+        real_path = self._real_path(bdf)
+        facts = Facts(self.host, bdf, lambda line: self.problems.append(f"{bdf}: {line}"))
+        gpu = Gpu(
+            bdf,
+            device_id,
+            product(device_id),
+            driver=facts.link("driver", "drivers"),
+            iommu_group=facts.link("iommu_group", "iommu_groups"),
+            vfio=first(facts.children("vfio-dev"), _VFIO),
+            pcie_root=_pcie_root(real_path, facts),
+            numa_node=facts.number("numa_node"),
+        )
+        gpu = _with_sriov(gpu, facts)
+        if gpu.driver in DRM_DRIVERS:
+            gpu = _with_drm(gpu, facts)
+            gpu = replace(gpu, mei=facts.mei(real_path, self.mei))
+        return self._with_memory(gpu, facts)
+
+    def _real_path(self, bdf: str) -> str:
+        """Resolve the device. A link to another device would be that device a second time, under a wrong name."""
+        real_path = self.host.sysfs.realpath(f"{PCI_DEVICES}/{bdf}")
+        if real_path.rpartition("/")[2] != bdf:
+            raise HostError(f"{PCI_DEVICES}/{bdf} leads to another device, {real_path}")
+        return real_path
+
+    def _with_memory(self, gpu: Gpu, facts: Facts) -> Gpu:
+        memory = local_memory(self.host, self.dmem, gpu)
+        if memory.why:
+            facts.note(f"local memory is unknown, the capacity is not published: {memory.why}")
+        return replace(gpu, memory_mib=memory.mib)
+
+
+def _pcie_root(real_path: str, facts: Facts) -> str:
+    top, _, rest = real_path.partition("/")
+    root = rest.partition("/")[0]
+    if top == "devices" and _ROOT.fullmatch(root):
+        return root
+    facts.note(f"the PCIe root is unknown: the device is at {real_path}, not below devices/pci…")
+    return ""
+
+
+def _with_drm(gpu: Gpu, facts: Facts) -> Gpu:
+    # Match names, never take "the other entry": there may be connectors, and controlD64 beside card0.
+    names = facts.children("drm")
+    card, render = first(names, _CARD), first(names, _RENDER)
+    if not card:
+        facts.note(
+            f"bound to {gpu.driver}, but there is no DRM card: see the kernel log for why it did not start"
+        )
+    links = (("card", card), ("render", render))
+    present = tuple(kind for kind, node in links if node and _leads_to(facts, kind, node))
+    return replace(gpu, card=card, render=render, by_path=present)
+
+
+def _leads_to(facts: Facts, kind: str, node: str) -> bool:
+    """Whether udev's by-path link is there and is this device's: after a rebind an old one may name another's node."""
+    try:
+        return facts.host.devfs.realpath(f"dri/by-path/pci-{facts.bdf}-{kind}") == f"dri/{node}"
+    except HostNotFound:
+        return False
+    except HostError as error:
+        facts.note(error.message)
+        return False
+
+
+def _with_sriov(gpu: Gpu, facts: Facts) -> Gpu:
+    if "physfn" in facts.entries:
+        return _with_parent(replace(gpu, kind="vf"), facts)
+    if gpu.driver not in DRM_DRIVERS or "sriov_totalvfs" not in facts.entries:
+        # Without its driver the file shows what the hardware could do, which no driver has promised.
+        return gpu
+    autoprobe = facts.text("sriov_drivers_autoprobe")
+    return replace(
+        gpu,
+        max_vfs=facts.number("sriov_totalvfs"),
+        num_vfs=sum(_VIRTFN.fullmatch(entry) is not None for entry in facts.entries),
+        vf_autoprobe=None if autoprobe is None else autoprobe == "1",
+    )
+
+
+def _with_parent(gpu: Gpu, facts: Facts) -> Gpu:
+    try:
+        target = facts.host.sysfs.readlink(facts.path("physfn"))
+    except HostError as error:
+        facts.note(error.message)
+        return gpu
+    parent = target.rpartition("/")[2]
+    if not is_bdf(parent) or parent == gpu.bdf:
+        facts.note(f"the link physfn leads to {target[:80]!r}, not to a physical function")
+        return gpu
+    return replace(gpu, parent=parent, vf_index=_vf_index(facts, parent))
+
+
+def _vf_index(facts: Facts, parent: str) -> int | None:
+    """Compute the VF's number from its routing id (PCIe Base Specification, SR-IOV), and check it with the PF's link.
+
+    The PF may have 255 ``virtfn`` links; this looks at one.
+    """
+    try:
+        offset, stride = (
+            int(facts.host.sysfs.read(f"{PCI_DEVICES}/{parent}/sriov_{name}"))
+            for name in ("offset", "stride")
+        )
+        index, rest = divmod(_routing_id(facts.bdf) - _routing_id(parent) - offset, stride)
+        link = facts.host.sysfs.readlink(f"{PCI_DEVICES}/{parent}/virtfn{index}")
+    except (HostError, ValueError, ZeroDivisionError):
+        return None
+    return index if not rest and link.rpartition("/")[2] == facts.bdf else None
+
+
+def _routing_id(bdf: str) -> int:
+    _, bus, device, function = address(bdf)
+    return bus << 8 | device << 3 | function

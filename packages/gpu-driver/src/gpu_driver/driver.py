@@ -1,0 +1,62 @@
+"""The GPU driver as the rest of the product sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from dra_common.driver import ConfigKind, Discovery, Published, Wanted
+from dra_common.model import Edits, Plan, PlannedDevice
+from dra_common.ports import Host
+
+from gpu_driver import device, discovery, prepare
+from gpu_driver.device import Gpu
+
+NAME = "gpu.intel.com"
+
+
+class GpuDriver:
+    """:class:`dra_common.driver.Driver` for Intel GPUs. Names are those that existing manifests use."""
+
+    name: str = NAME
+    cdi_vendor: str = "intel.com"
+    cdi_classes: tuple[str, ...] = (prepare.CLASS_GPU, prepare.CLASS_MEI)
+    config_kinds: tuple[ConfigKind, ...] = ()
+    uevent_subsystems: tuple[str, ...] = ("pci", "drm", "mei")
+
+    def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
+        """Read the GPUs of the machine. Raises HostError if the PCI bus cannot be listed."""
+        return discovery.discover(host, only)
+
+    def publish(self, hardware: Mapping[str, Gpu]) -> Published:
+        """Publish every GPU, in the order in which the scheduler should try them."""
+        gpus = sorted(hardware.values(), key=lambda gpu: gpu.order)
+        return Published(tuple(device.to_device(gpu) for gpu in gpus))
+
+    def locks(self, wanted: Wanted) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's signature
+        """Name no parents: preparing through DRM changes nothing that a device shares with another."""
+        return ()
+
+    def plan(self, wanted: Sequence[Wanted], hardware: Mapping[str, Gpu]) -> Plan:
+        """Decide for a whole claim. Raises DeviceRefused."""
+        return prepare.plan(wanted, hardware)
+
+    def apply(self, plan: Plan, host: Host) -> None:  # noqa: ARG002 - no hardware is touched
+        """Do what the plan asks, which is nothing. Raises DeviceRefused if it asks for more."""
+        prepare.check_nothing_to_apply(plan)
+
+    def revert(self, plan: Plan, host: Host) -> None:  # noqa: ARG002 - no hardware was touched
+        """Undo what the plan did, which is nothing. Raises HostError if it did more."""
+        prepare.check_nothing_to_revert(plan)
+
+    def edits(self, device: PlannedDevice, hardware: Gpu, dev_root: str) -> Edits:
+        """What a container gets. Raises DeviceRefused if the DRM nodes went away since the plan."""
+        return prepare.edits(device, hardware, dev_root)
+
+    def static_edits(self, hardware: Gpu, dev_root: str) -> Edits:
+        """What ``cdi generate`` writes."""
+        return prepare.static_edits(hardware, dev_root)
+
+    def describe(self, hardware: Gpu) -> Mapping[str, Any]:
+        """Everything known of one GPU, as JSON."""
+        return device.describe(hardware)
