@@ -1,0 +1,318 @@
+"""The simulated machine: its functions, loaded drivers, files, nodes, numbers and events.
+
+This is what a :class:`~dra_common.simulate.KernelDriver` works with. Paths are relative to sysfs (``devices/…``) unless
+a method says devfs. Things added with an ``owner`` vanish by themselves when that function loses its driver.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dra_common.ports import Uevent
+from dra_common.simulate import attributes, binding, sriov
+from dra_common.simulate.function import Function
+from dra_common.simulate.kernel_driver import IdDriver, KernelDriver
+from dra_common.simulate.profile import FunctionSpec, Profile
+from dra_common.simulate.tree import DiskTree
+
+Store = Callable[[str], None]
+"""What a write to an attribute does; gets the written text as it came; raises OSError to refuse it."""
+
+VIRTUAL = "devices/virtual"
+"""Parent of class devices that belong to no hardware."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassDevice:
+    """A device of a class (``drm``, ``vfio``, ``hwmon`` …) as it was added."""
+
+    folder: str
+    subsystem: str
+    properties: Mapping[str, str]
+    devname: str = ""
+    dev: tuple[int, int] | None = None
+
+
+class Machine:
+    """One machine below ``root``: ``root/sys``, ``root/dev``, ``root/proc``.
+
+    Args:
+        profile: what to build.
+        root: where.
+        drivers: the loaded kernel drivers, in the order in which they are asked.
+        device_nodes: make real character devices (needs CAP_MKNOD) instead of plain files.
+    """
+
+    def __init__(
+        self, profile: Profile, root: Path, drivers: Mapping[str, KernelDriver], *, device_nodes: bool = False
+    ) -> None:
+        self.profile = profile
+        self.root = root
+        self.drivers = dict(drivers)
+        self.device_nodes = device_nodes
+        self.sys = DiskTree(root / "sys")
+        self.dev = DiskTree(root / "dev")
+        self.proc = DiskTree(root / "proc")
+        self.lock = threading.RLock()
+        self.functions: dict[str, Function] = {}
+        self.stores: dict[str, Store] = {}
+        self.nodes: dict[str, Function | None] = {}
+        self.dynamic_ids: dict[str, list[IdDriver]] = {name: [] for name in drivers}
+        self.autoprobe = True
+        self._classes: dict[str, ClassDevice] = {}
+        self._numbers: dict[str, set[int]] = {}
+        self._listeners: list[Callable[[Uevent], None]] = []
+        self._seqnum = 0
+
+    # ------------------------------------------------------------------ files
+
+    def add_file(
+        self,
+        path: str,
+        text: str,
+        *,
+        store: Store | None = None,
+        mode: int = 0,
+        owner: Function | None = None,
+    ) -> None:
+        """Add an attribute; with ``store`` it can be written. ``mode`` is by default 0444, with a store 0644."""
+        self.sys.write(path, text, mode or (0o644 if store else 0o444))
+        if store:
+            self.stores[path] = store
+        self._own(owner, lambda: self.remove(path))
+
+    def set_file(self, path: str, text: str) -> None:
+        """Change what an attribute says; it keeps its store."""
+        mode = (self.sys.root / path).stat().st_mode
+        self.sys.write(path, text, mode)
+
+    def add_sparse(self, path: str, size: int, *, owner: Function | None = None) -> None:
+        """Add a binary file of ``size`` bytes (``resource2``)."""
+        self.sys.sparse(path, size)
+        self._own(owner, lambda: self.remove(path))
+
+    def add_link(self, path: str, target: str, *, owner: Function | None = None) -> None:
+        """Add a link to ``target``, itself a path below sysfs; the text of the link is made relative."""
+        self.sys.link(path, target)
+        self._own(owner, lambda: self.remove(path))
+
+    def add_dev_link(self, path: str, text: str, *, owner: Function | None = None) -> None:
+        """Add a link below devfs with exactly this text, as udev does for ``dri/by-path``."""
+        self.dev.link_text(path, text)
+        self._own(owner, lambda: self._remove_dev(path))
+
+    def remove(self, path: str) -> None:
+        """Remove a file, link or folder and what is below; folders of devices that become empty go too."""
+        self.sys.remove(path)
+        for stored in [name for name in self.stores if name == path or name.startswith(f"{path}/")]:
+            del self.stores[stored]
+        if path.startswith("devices/"):
+            self.sys.prune(path.rpartition("/")[0])
+
+    # ------------------------------------------------------------------ class devices and their nodes
+
+    def add_class_device(  # noqa: PLR0913 - all by name
+        self,
+        parent: str,
+        subsystem: str,
+        name: str,
+        *,
+        dev: tuple[int, int] | None = None,
+        devname: str = "",
+        devtype: str = "",
+        files: Mapping[str, str] | None = None,
+        node_mode: int = 0o660,
+        owner: Function | None = None,
+    ) -> str:
+        """Add ``<parent>/<subsystem>/<name>`` and all that belongs to it; return that path.
+
+        Args:
+            parent: folder of the hardware, or :data:`VIRTUAL` (then there is no ``device`` link).
+            subsystem: the class, for example ``drm``.
+            name: for example ``card1``.
+            dev: (major, minor): gives a ``dev`` file and a link in ``dev/char``.
+            devname: path of the device node below devfs (``dri/card1``); needs ``dev``.
+            devtype: ``DEVTYPE`` of its uevents.
+            files: further attributes, read-only.
+            node_mode: permissions of the device node.
+            owner: the function whose driver adds it; it answers queries put to the node.
+        """
+        folder = f"{parent}/{subsystem}/{name}"
+        properties = _properties(dev, devname, devtype)
+        device = ClassDevice(folder, subsystem, properties, devname, dev)
+        self._classes[folder] = device
+        self._own(owner, lambda: self.remove_class_device(folder))
+        self._class_files(device, parent, files or {})
+        if dev and devname:
+            self.dev.device_node(devname, *dev, node_mode, real=self.device_nodes)
+            self.nodes[devname] = owner
+        self.emit("add", folder, subsystem, properties)
+        return folder
+
+    def remove_class_device(self, folder: str) -> None:
+        """Remove a class device, its links and its node; fine if it is gone."""
+        device = self._classes.pop(folder, None)
+        if device is None:
+            return
+        if device.devname:
+            self._remove_dev(device.devname)
+            self.nodes.pop(device.devname, None)
+        if device.dev:
+            self.sys.remove(_char_link(device.dev))
+        self.sys.remove(f"class/{device.subsystem}/{folder.rpartition('/')[2]}")
+        self.remove(folder)
+        self.emit("remove", folder, device.subsystem, device.properties)
+
+    def change(self, folder: str, properties: Mapping[str, str] | None = None) -> None:
+        """Send ``change`` for a class device, with further properties (``WEDGED=…``)."""
+        device = self._classes[folder]
+        self.emit("change", folder, device.subsystem, {**device.properties, **(properties or {})})
+
+    def _class_files(self, device: ClassDevice, parent: str, files: Mapping[str, str]) -> None:
+        name = device.folder.rpartition("/")[2]
+        self.sys.make_folder(device.folder)
+        self.sys.link(f"{device.folder}/subsystem", f"class/{device.subsystem}")
+        self.sys.make_folder(f"class/{device.subsystem}")
+        self.sys.link(f"class/{device.subsystem}/{name}", device.folder)
+        if not parent.startswith(VIRTUAL):
+            self.sys.link(f"{device.folder}/device", parent)
+        if device.dev:
+            self.sys.write(f"{device.folder}/dev", f"{device.dev[0]}:{device.dev[1]}")
+            self.sys.link(_char_link(device.dev), device.folder)
+        for file, text in files.items():
+            self.sys.write(f"{device.folder}/{file}", text)
+        lines = [f"{key}={value}" for key, value in device.properties.items()]
+        self._add_uevent(device, "\n".join(lines))
+
+    def _add_uevent(self, device: ClassDevice, text: str) -> None:
+        self.add_file(f"{device.folder}/uevent", text)
+
+    def _remove_dev(self, path: str) -> None:
+        self.dev.remove(path)
+        self.dev.prune(path.rpartition("/")[0])
+
+    # ------------------------------------------------------------------ numbers
+
+    def allocate(self, pool: str, first: int = 0, *, owner: Function | None = None) -> int:
+        """Return the lowest free number of ``pool`` (``card``, ``render``, ``hwmon`` …) from ``first`` on."""
+        taken = self._numbers.setdefault(pool, set())
+        number = first
+        while number in taken:
+            number += 1
+        taken.add(number)
+        self._own(owner, lambda: self.free(pool, number))
+        return number
+
+    def free(self, pool: str, number: int) -> None:
+        """Give a number back."""
+        self._numbers.get(pool, set()).discard(number)
+
+    # ------------------------------------------------------------------ functions
+
+    def add_function(self, function: Function) -> None:
+        """Make a function appear, unbound (``device_add``)."""
+        self.functions[function.bdf] = function
+        attributes.make(self, function)
+        self.emit("add", function.folder, "pci", attributes.properties(function))
+
+    def remove_function(self, function: Function) -> None:
+        """Make a function vanish: its driver goes first, and with it its VFs."""
+        binding.unbind(self, function)
+        properties = attributes.properties(function)
+        attributes.unmake(self, function)
+        del self.functions[function.bdf]
+        self.emit("remove", function.folder, "pci", properties)
+
+    def vf_group(self, pf: FunctionSpec, index: int) -> int | None:
+        """Return the IOMMU group of a new VF: the profile's, else the first free one; None without an IOMMU."""
+        if pf.iommu_group is None or pf.sriov is None:
+            return None
+        wanted = pf.sriov.vfs.get(index)
+        if wanted and wanted.iommu_group is not None:
+            return wanted.iommu_group
+        return max(self._groups(), default=-1) + 1
+
+    def _groups(self) -> set[int]:
+        present = {function.spec.iommu_group for function in self.functions.values()}
+        planned = {function.iommu_group for function in self.profile.functions}
+        vfs = (function.sriov.vfs.values() for function in self.profile.functions if function.sriov)
+        reserved = {vf.iommu_group for group in vfs for vf in group}
+        return {group for group in present | planned | reserved if group is not None}
+
+    def refresh_dmem(self) -> None:
+        """Make ``fs/cgroup/dmem.capacity`` list the regions of functions that have DRM nodes."""
+        regions = self.profile.dmem
+        if not regions:
+            return
+        lines = [f"{region} {size}" for region, size in regions.items() if self._has_region(region)]
+        self.sys.write("fs/cgroup/dmem.capacity", "\n".join(lines) if lines else "")
+
+    def _has_region(self, region: str) -> bool:
+        subsystem, _, rest = region.partition("/")
+        function = self.functions.get(rest.partition("/")[0])
+        return function is not None and bool(self.sys.names(f"{function.folder}/{subsystem}"))
+
+    # ------------------------------------------------------------------ SR-IOV
+
+    def enable_vfs(self, pf: Function, count: int) -> None:
+        """Make ``count`` VFs appear, as ``pci_enable_sriov`` does. For ``KernelDriver.sriov_configure``."""
+        sriov.enable(self, pf, count)
+
+    def disable_vfs(self, pf: Function) -> None:
+        """Make all VFs vanish, as ``pci_disable_sriov`` does."""
+        sriov.disable(self, pf)
+
+    def set_total_vfs(self, pf: Function, total: int) -> None:
+        """Lower ``sriov_totalvfs`` until the driver is unbound (``pci_sriov_set_totalvfs``); for ``probe``."""
+        sriov.set_total(self, pf, total)
+
+    # ------------------------------------------------------------------ events
+
+    def emit(self, action: str, folder: str, subsystem: str, properties: Mapping[str, str]) -> None:
+        """Send a uevent to all listeners."""
+        self._seqnum += 1
+        devpath = f"/{folder}"
+        envelope = {"ACTION": action, "DEVPATH": devpath, "SUBSYSTEM": subsystem}
+        event = Uevent(action, devpath, subsystem, {**envelope, **properties, "SEQNUM": str(self._seqnum)})
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    def listen(self, listener: Callable[[Uevent], None]) -> Callable[[], None]:
+        """Call ``listener`` for every uevent, under the machine's lock; returns what ends it."""
+        with self.lock:
+            self._listeners.append(listener)
+        return lambda: self._silence(listener)
+
+    def _silence(self, listener: Callable[[Uevent], None]) -> None:
+        with self.lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    # ------------------------------------------------------------------ ownership
+
+    def release(self, function: Function) -> None:
+        """Take away everything ``function`` owns, newest first."""
+        while function.undo:
+            function.undo.pop()()
+
+    def _own(self, owner: Function | None, undo: Callable[[], None]) -> None:
+        if owner is not None:
+            owner.undo.append(undo)
+
+
+def _char_link(dev: tuple[int, int]) -> str:
+    return f"dev/char/{dev[0]}:{dev[1]}"
+
+
+def _properties(dev: tuple[int, int] | None, devname: str, devtype: str) -> dict[str, str]:
+    properties: dict[str, str] = {}
+    if dev:
+        properties = {"MAJOR": str(dev[0]), "MINOR": str(dev[1])}
+    if devname:
+        properties["DEVNAME"] = devname
+    if devtype:
+        properties["DEVTYPE"] = devtype
+    return properties
