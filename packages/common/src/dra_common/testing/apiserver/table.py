@@ -1,0 +1,26 @@
+"""What is served; to serve more, add an entry (and rules, if its objects have any)."""
+
+from __future__ import annotations
+
+from dra_common.testing.apiserver.features import Features
+from dra_common.testing.apiserver.resources import Resource
+
+
+def resources(features: Features) -> dict[str, Resource]:
+    """Return plural name -> resource, for one server version and its gates."""
+    del features
+    dra = ("resource.k8s.io", "v1")
+    entries = (
+        Resource("", "v1", "nodes", "Node", has_status=True),
+        Resource("", "v1", "pods", "Pod", namespaced=True, selectable=("spec.nodeName",), has_status=True),
+        Resource(*dra, "deviceclasses", "DeviceClass", generation=True),
+        Resource(
+            *dra,
+            "resourceslices",
+            "ResourceSlice",
+            selectable=("spec.nodeName", "spec.driver", "spec.pool.name"),
+            generation=True,
+        ),
+        Resource(*dra, "resourceclaims", "ResourceClaim", namespaced=True, has_status=True),
+    )
+    return {entry.plural: entry for entry in entries}
