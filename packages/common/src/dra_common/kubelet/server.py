@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 
 from dra_common.errors import KubeletError
-from dra_common.kubelet.sockets import OwnSocket, hidden_path, put_in_place
+from dra_common.kubelet.sockets import OwnSocket, hidden_path, put_in_place, why_not_bound
 
 
 class UnixServer:
@@ -37,7 +37,7 @@ class UnixServer:
         try:
             self._server.add_insecure_port(f"unix:{hidden}")
         except RuntimeError as error:
-            raise KubeletError(f"cannot listen on {self.path}: {error}") from error
+            raise KubeletError(f"cannot make the socket {self.path}: {why_not_bound(hidden)}") from error
         self._server.start()
         self._socket = put_in_place(hidden, self.path)
 

@@ -2,12 +2,13 @@
 
 A socket is bound under a hidden name, served, and then renamed into place. So it answers from the first moment that the
 kubelet can see it (the kubelet ignores names that begin with a dot), a stale file is replaced without a gap, no other
-user can connect to what is there, and a server that stops never removes the file of a successor: gRPC unlinks its listening
-path on stop, whoever owns what is there by then.
+user can connect to what is there, and a server that stops never removes the file of a successor: gRPC unlinks its
+listening path on stop, whoever owns what is there by then.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import socket
@@ -80,6 +81,17 @@ def hidden_path(path: Path) -> Path:
     return path.with_name("." + secrets.token_hex(4)[:7])
 
 
+def why_not_bound(hidden: Path) -> str:
+    """Return the kernel's reason for refusing a socket here, which gRPC keeps to itself."""
+    try:
+        with socket.socket(socket.AF_UNIX) as trial:
+            trial.bind(os.fspath(hidden))
+        hidden.unlink()
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return "unknown reason"
+
+
 def put_in_place(hidden: Path, path: Path) -> OwnSocket:
     """Rename a socket that is being served to where the kubelet looks. Raises KubeletError."""
     try:
@@ -121,14 +133,10 @@ def _check_occupant(path: Path) -> None:
 
 
 def _check_writable(path: Path, setting: str) -> None:
-    """Bind once by hand: gRPC does not say which errno it got."""
-    trial = hidden_path(path)
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.bind(os.fspath(trial))
-        trial.unlink()
-    except OSError as error:
+    """Ask the kernel, which also knows of read-only mounts; a trial socket would be one more event for the kubelet."""
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
         raise KubeletError(
-            f"cannot make the socket {path}: {error.strerror}",
-            cure=f"make its folder writable, or set {setting}",
-        ) from error
+            f"cannot make the socket {path}: {os.strerror(errno.EROFS if read_only else errno.EACCES)}",
+            cure=f"make its folder writable for user {os.geteuid()}, or set {setting}",
+        )

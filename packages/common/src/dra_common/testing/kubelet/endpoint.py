@@ -1,0 +1,112 @@
+"""The one connection a kubelet keeps to a DRA socket, and the rules by which it judges the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+import grpc
+
+from dra_common.kubelet._generated import dra_v1_pb2 as pb
+from dra_common.kubelet._generated.dra_v1_pb2_grpc import DRAPluginStub
+from dra_common.model import ClaimRef, PreparedDevice
+from dra_common.testing.kubelet.answers import ClaimAnswer, KubeletCallError
+from dra_common.testing.kubelet.handshake import OWN_CONNECTION
+
+_OPTIONS: Final = [
+    OWN_CONNECTION,
+    # A kubelet connects again at once.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+class Endpoint:
+    """Connects eagerly and again after every loss, until closed; ``changed`` is called when connectivity changes."""
+
+    def __init__(self, path: str, changed: Callable[[], None]) -> None:
+        self.path = path
+        self.connected = False
+        self._state = grpc.ChannelConnectivity.IDLE
+        self._changed = changed
+        self._channel = grpc.insecure_channel(f"unix:{path}", options=_OPTIONS)
+        self._stub = DRAPluginStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._channel.subscribe(self._on_state, try_to_connect=True)
+
+    def keep_connected(self) -> None:
+        """Leave the idle state, into which gRPC falls when the other side goes away."""
+        if self._state is grpc.ChannelConnectivity.IDLE:
+            self._channel.subscribe(_ignore, try_to_connect=True)
+            self._channel.unsubscribe(_ignore)
+
+    def close(self) -> None:
+        """Drop the connection; calls in flight are cancelled."""
+        self._channel.unsubscribe(self._on_state)
+        self._channel.close()
+        self.connected = False
+
+    def prepare(self, claims: Sequence[ClaimRef], timeout: float) -> dict[str, ClaimAnswer]:
+        """NodePrepareResources. Raises KubeletCallError."""
+        request = pb.NodePrepareResourcesRequest(claims=[_claim(ref) for ref in claims])
+        response = _call(self._stub.NodePrepareResources, request, timeout)
+        _check_uids(claims, response.claims)
+        return {uid: _answer(answer) for uid, answer in response.claims.items()}
+
+    def unprepare(self, claims: Sequence[ClaimRef], timeout: float) -> dict[str, str]:
+        """NodeUnprepareResources: UID -> error, empty on success. Raises KubeletCallError."""
+        request = pb.NodeUnprepareResourcesRequest(claims=[_claim(ref) for ref in claims])
+        response = _call(self._stub.NodeUnprepareResources, request, timeout)
+        _check_uids(claims, response.claims)
+        return {uid: answer.error for uid, answer in response.claims.items()}
+
+    def _on_state(self, state: grpc.ChannelConnectivity) -> None:
+        self._state = state
+        self.connected = state is grpc.ChannelConnectivity.READY
+        self._changed()
+
+
+def _call(method: Callable[..., Any], request: object, timeout: float) -> Any:  # noqa: ANN401 - generated stubs have no types
+    try:
+        return method(request, timeout=timeout)
+    except grpc.RpcError as error:
+        code = error.code().name
+        raise KubeletCallError(f"rpc error: code = {code} desc = {error.details()}", code=code) from None
+    except ValueError as error:
+        raise KubeletCallError(f"the connection was closed: {error}", code="CANCELLED") from None
+
+
+def _check_uids(claims: Sequence[ClaimRef], answered: Collection[str]) -> None:
+    asked = {ref.uid for ref in claims}
+    if unknown := set(answered) - asked:
+        raise KubeletCallError(f"the driver answered for unknown claims: {', '.join(sorted(unknown))}")
+    if skipped := asked - set(answered):
+        raise KubeletCallError(
+            f"the driver skipped {len(skipped)} ResourceClaims: {', '.join(sorted(skipped))}"
+        )
+
+
+def _answer(answer: pb.NodePrepareResourceResponse) -> ClaimAnswer:
+    if answer.error:
+        return ClaimAnswer(error=answer.error)
+    return ClaimAnswer(tuple(_device(device) for device in answer.devices))
+
+
+def _device(device: pb.Device) -> PreparedDevice:
+    if not (device.pool_name and device.device_name):
+        raise KubeletCallError("the driver answered with a device that has no pool or no name")
+    return PreparedDevice(
+        requests=tuple(device.request_names),
+        pool=device.pool_name,
+        device=device.device_name,
+        cdi_ids=tuple(device.cdi_device_ids),
+        share_id=device.share_id if device.HasField("share_id") else None,
+    )
+
+
+def _claim(ref: ClaimRef) -> pb.Claim:
+    return pb.Claim(namespace=ref.namespace, name=ref.name, uid=ref.uid)
+
+
+def _ignore(_state: grpc.ChannelConnectivity) -> None:
+    """Nothing: subscribing is what makes a channel connect."""
