@@ -1,0 +1,18 @@
+"""The API server as this project uses it; the only place that imports ``kubernetes``."""
+
+from dra_common.cluster.claims import ClusterClaims
+from dra_common.cluster.client import ClusterClient
+from dra_common.cluster.config import connect
+from dra_common.cluster.nodes import node_uid
+from dra_common.cluster.version import ServerVersion, server_version
+from dra_common.cluster.watch import Watch
+
+__all__ = [
+    "ClusterClaims",
+    "ClusterClient",
+    "ServerVersion",
+    "Watch",
+    "connect",
+    "node_uid",
+    "server_version",
+]

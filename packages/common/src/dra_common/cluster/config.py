@@ -1,0 +1,82 @@
+"""Which API server, and as whom: the ServiceAccount of the pod, or a kubeconfig."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+from kubernetes.client import Configuration
+from kubernetes.config import load_kube_config
+from kubernetes.config.config_exception import ConfigException
+from kubernetes.config.incluster_config import InClusterConfigLoader
+
+from dra_common.cluster.client import ClusterClient
+from dra_common.errors import SettingsError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet mounts the pod's token and the cluster's CA."""
+
+
+def connect(kubeconfig: str | None = None) -> ClusterClient:
+    """Return a client; nothing is sent yet.
+
+    Args:
+        kubeconfig: path of a kubeconfig; None or empty = the pod's ServiceAccount, whose token is read again every
+            minute because the kubelet rotates it.
+
+    Raises SettingsError if the kubeconfig cannot be used, or if there is none and this is no pod.
+    """
+    configuration = Configuration()
+    if kubeconfig:
+        _from_file(Path(kubeconfig), configuration)
+    else:
+        _from_pod(configuration)
+    return ClusterClient(configuration)
+
+
+def _from_pod(configuration: Configuration) -> None:
+    loader = InClusterConfigLoader(  # type: ignore[no-untyped-call]
+        token_filename=str(SERVICE_ACCOUNT / "token"),
+        cert_filename=str(SERVICE_ACCOUNT / "ca.crt"),
+        environ=os.environ,
+    )
+    try:
+        loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError) as error:
+        message = (
+            f"no API server: there is no --kubeconfig, and this is not a pod with a ServiceAccount: {error}"
+        )
+        raise SettingsError(
+            message, cure="give --kubeconfig FILE, or set automountServiceAccountToken: true"
+        ) from error
+
+
+def _from_file(path: Path, configuration: Configuration) -> None:
+    _check(path)
+    try:
+        load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=str(path), client_configuration=configuration, persist_config=False
+        )
+    except (ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _broken(path, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _check(path: Path) -> None:
+    """Refuse what is no kubeconfig at all before the library stumbles over it in its own words."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        message = f"kubeconfig {path} cannot be read: {error.strerror}"
+        raise SettingsError(message, cure="check --kubeconfig and the file's permissions") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _broken(path, "it is not YAML: " + " ".join(str(error).split())) from error
+    if not isinstance(content, dict):
+        raise _broken(path, "it is not a mapping")
+
+
+def _broken(path: Path, why: str) -> SettingsError:
+    return SettingsError(
+        f"kubeconfig {path} cannot be used: {why}",
+        cure="check it with: kubectl --kubeconfig FILE config view",
+    )
