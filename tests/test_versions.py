@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from collections.abc import Callable
@@ -137,9 +136,9 @@ def test_a_wheel_made_from_an_sdist_away_from_git_has_the_version(
 ) -> None:
     git("tag", "gpu-v0.2.0")
     assert hatchling(checkout / GPU, "build", "-t", "sdist").returncode == 0
-    with tarfile.open(checkout / GPU / "dist" / "dra_gpu_driver-0.2.0.tar.gz") as archive:
-        archive.extractall(tmp_path / "away", filter="data")
-    away = tmp_path / "away" / "dra_gpu_driver-0.2.0"
+    archive = checkout / GPU / "dist" / "dra_gpu_driver-0.2.0.tar.gz"
+    subprocess.run(["tar", "-xf", archive, "-C", tmp_path], check=True)
+    away = tmp_path / "dra_gpu_driver-0.2.0"
     done = hatchling(away, "build", "-t", "wheel")
     assert done.returncode == 0, done.stderr
     names = zipfile.ZipFile(away / "dist" / "dra_gpu_driver-0.2.0-py3-none-any.whl").namelist()
