@@ -33,6 +33,11 @@ _SET_ASIDE = re.compile(r"(?P<uid>.+)\.json\.corrupt-\d+")
 _ADAPTER: TypeAdapter[ClaimRecord] = TypeAdapter(ClaimRecord)
 
 
+def claims_folder(data_dir: Path) -> Path:
+    """Return where the records of a driver with this plugin data folder are."""
+    return data_dir / "claims"
+
+
 class FileRecords:
     """Implements :class:`~dra_common.ports.Records` in one folder. The caller holds the claim's lock."""
 

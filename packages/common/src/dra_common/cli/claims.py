@@ -1,0 +1,75 @@
+"""``claims``: what is recorded on this node."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+from pydantic import TypeAdapter
+
+from dra_common.cli import options
+from dra_common.definition import Definition
+from dra_common.errors import SettingsError, StateError
+from dra_common.model import ClaimRecord
+from dra_common.records import FileRecords, claims_folder
+from dra_common.settings import Settings
+
+_DEFAULT = Settings(node_name="")
+
+
+def register(cli: typer.Typer, definition: Definition) -> None:
+    """Add the command to ``cli``."""
+
+    @cli.command()
+    def claims(
+        *,
+        as_json: options.Json = False,
+        kubelet_plugins_dir: options.PluginsDir = _DEFAULT.kubelet_plugins_dir,
+    ) -> None:
+        """List the claims that this driver has prepared on this node, from its records."""
+        folder = claims_folder(kubelet_plugins_dir / definition.driver.name)
+        if not folder.is_dir():
+            msg = f"{folder}: the driver has never run with this folder"
+            raise SettingsError(msg, cure="name the kubelet's plugin folder with --kubelet-plugins-dir")
+        found = _read(folder)
+        if as_json:
+            typer.echo(json.dumps([_as_json(uid, record) for uid, record in found], indent=2))
+        else:
+            _table(found)
+
+
+def _read(folder: Path) -> list[tuple[str, ClaimRecord | StateError]]:
+    """Read without any lock: every file is replaced whole, so each is consistent in itself."""
+    records = FileRecords(folder)
+    return [(uid, record) for uid in records.uids() if (record := _one(records, uid)) is not None]
+
+
+def _one(records: FileRecords, uid: str) -> ClaimRecord | StateError | None:
+    try:
+        return records.load(uid)
+    except StateError as error:
+        return error
+
+
+def _as_json(uid: str, record: ClaimRecord | StateError) -> object:
+    if isinstance(record, StateError):
+        return {"ref": {"uid": uid}, "error": str(record)}
+    return TypeAdapter(ClaimRecord).dump_python(record, mode="json")
+
+
+def _table(found: list[tuple[str, ClaimRecord | StateError]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only where a table is printed
+    from rich.table import Table  # noqa: PLC0415
+
+    if not found:
+        typer.echo("no claims on this node")
+        return
+    table = Table("CLAIM", "UID", "PHASE", "DEVICES", "ERROR", box=None, pad_edge=False)
+    for uid, record in found:
+        if isinstance(record, StateError):
+            table.add_row("?", uid, "unreadable", "", str(record))
+            continue
+        devices = ", ".join(planned.allocated.device for planned in record.plan.devices)
+        table.add_row(f"{record.ref.namespace}/{record.ref.name}", uid, record.phase, devices, record.error)
+    Console(soft_wrap=True).print(table)

@@ -1,0 +1,127 @@
+"""Flags and environment variables, one type for each: the single source of what ``--help`` says.
+
+Names and defaults that the Go drivers have are kept, so that their DaemonSets keep working.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_KUBELET, _HOST, _LOG = "Kubelet and cluster", "Machine", "Logging"
+
+
+class LoggingFormat(StrEnum):
+    """Values of ``--logging-format``."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+NodeName = Annotated[
+    str,
+    typer.Option(
+        envvar="NODE_NAME",
+        help="Name of this node's Node object; also the pool's name.",
+        rich_help_panel=_KUBELET,
+    ),
+]
+Kubeconfig = Annotated[
+    str,
+    typer.Option(
+        envvar="KUBECONFIG", help="Path of a kubeconfig; empty inside a cluster.", rich_help_panel=_KUBELET
+    ),
+]
+PluginsDir = Annotated[
+    Path,
+    typer.Option(
+        envvar="KUBELET_PLUGINS_DIR",
+        help="The kubelet's folder of plugin data; this driver's sockets and records are in a folder of its own below.",
+        rich_help_panel=_KUBELET,
+    ),
+]
+RegistryDir = Annotated[
+    Path,
+    typer.Option(
+        envvar="KUBELET_REGISTRY_DIR",
+        help="The folder in which the kubelet looks for registration sockets.",
+        rich_help_panel=_KUBELET,
+    ),
+]
+CdiRoot = Annotated[
+    Path, typer.Option(envvar="CDI_ROOT", help="Folder of static CDI files.", rich_help_panel=_KUBELET)
+]
+CdiDynamicRoot = Annotated[
+    Path,
+    typer.Option(
+        envvar="CDI_DYNAMIC_ROOT",
+        help="Folder of per-claim CDI files; the container runtime must read it and it must not survive a reboot.",
+        rich_help_panel=_KUBELET,
+    ),
+]
+HealthcheckPort = Annotated[
+    int,
+    typer.Option(
+        envvar="HEALTHCHECK_PORT",
+        help="TCP port of the gRPC health service (services '' = ready, 'liveness' = alive); negative = off.",
+        rich_help_panel=_KUBELET,
+    ),
+]
+SysfsRoot = Annotated[
+    Path,
+    typer.Option(envvar="SYSFS_ROOT", help="Where sysfs is mounted for this process.", rich_help_panel=_HOST),
+]
+DevfsRoot = Annotated[
+    Path,
+    typer.Option(envvar="DEVFS_ROOT", help="Where device nodes are for this process.", rich_help_panel=_HOST),
+]
+ProcfsRoot = Annotated[
+    Path,
+    typer.Option(
+        envvar="PROCFS_ROOT", help="Where procfs is mounted for this process.", rich_help_panel=_HOST
+    ),
+]
+CdiDevfsRoot = Annotated[
+    str,
+    typer.Option(
+        envvar="CDI_DEVFS_ROOT",
+        help="Where device nodes are on the host, as CDI files must say; empty = the same as --devfs-root.",
+        rich_help_panel=_HOST,
+    ),
+]
+SimulatedRoot = Annotated[
+    str,
+    typer.Option(
+        envvar="SIMULATED_ROOT",
+        help="Use the simulated machine in this folder (see the simulate command) in place of the real one.",
+        rich_help_panel=_HOST,
+    ),
+]
+RescanSeconds = Annotated[
+    float,
+    typer.Option(
+        envvar="RESCAN_SECONDS",
+        help="How often the machine is looked at when no kernel event says that something changed.",
+        rich_help_panel=_HOST,
+    ),
+]
+Format = Annotated[
+    LoggingFormat,
+    typer.Option("--logging-format", envvar="LOGGING_FORMAT", help="How lines look.", rich_help_panel=_LOG),
+]
+Verbosity = Annotated[
+    int,
+    typer.Option(
+        "-v",
+        "--v",
+        envvar="V",
+        help="0 to 3: information; 4 and more: also debug lines.",
+        rich_help_panel=_LOG,
+    ),
+]
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

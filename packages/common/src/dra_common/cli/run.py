@@ -1,0 +1,71 @@
+"""``run``: the node agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from dra_common.cli import compatibility, options
+from dra_common.definition import Definition
+from dra_common.log import setup
+from dra_common.settings import HostSettings, Settings
+from dra_common.versions import installed
+
+_DEFAULT = Settings(node_name="")
+_DEBUG_FROM = 4
+
+
+def register(cli: typer.Typer, definition: Definition) -> None:
+    """Add the command to ``cli``."""
+
+    @cli.command(epilog=compatibility.epilog())
+    def run(  # noqa: PLR0913 - one parameter for each flag
+        *,
+        node_name: options.NodeName,
+        kubeconfig: options.Kubeconfig = "",
+        kubelet_plugins_dir: options.PluginsDir = _DEFAULT.kubelet_plugins_dir,
+        kubelet_registry_dir: options.RegistryDir = _DEFAULT.kubelet_registry_dir,
+        cdi_root: options.CdiRoot = _DEFAULT.cdi_root,
+        cdi_dynamic_root: options.CdiDynamicRoot = _DEFAULT.cdi_dynamic_root,
+        healthcheck_port: options.HealthcheckPort = _DEFAULT.healthcheck_port,
+        sysfs_root: options.SysfsRoot = _DEFAULT.host.sysfs_root,
+        devfs_root: options.DevfsRoot = _DEFAULT.host.devfs_root,
+        procfs_root: options.ProcfsRoot = _DEFAULT.host.procfs_root,
+        cdi_devfs_root: options.CdiDevfsRoot = "",
+        simulated_root: options.SimulatedRoot = "",
+        rescan_seconds: options.RescanSeconds = _DEFAULT.rescan_seconds,
+        logging_format: options.Format = options.LoggingFormat.TEXT,
+        verbosity: options.Verbosity = 0,
+    ) -> None:
+        """Serve the kubelet of this node: publish devices, prepare and unprepare claims."""
+        from dra_common.app import run as serve  # noqa: PLC0415 - loads grpc and kubernetes
+
+        setup(logging_format.value, verbose=verbosity >= _DEBUG_FROM)
+        host = host_settings(sysfs_root, devfs_root, procfs_root, cdi_devfs_root, simulated_root)
+        settings = Settings(
+            node_name=node_name,
+            host=host,
+            kubelet_plugins_dir=kubelet_plugins_dir,
+            kubelet_registry_dir=kubelet_registry_dir,
+            cdi_root=cdi_root,
+            cdi_dynamic_root=cdi_dynamic_root,
+            kubeconfig=Path(kubeconfig) if kubeconfig else None,
+            healthcheck_port=healthcheck_port,
+            rescan_seconds=rescan_seconds,
+        )
+        settings.check()
+        serve(definition, settings, installed(definition.distribution))
+
+
+def host_settings(
+    sysfs_root: Path, devfs_root: Path, procfs_root: Path, cdi_devfs_root: str, simulated_root: str
+) -> HostSettings:
+    """Return the host settings of one command's flags; an empty text means "not given"."""
+    return HostSettings(
+        sysfs_root=sysfs_root,
+        devfs_root=devfs_root,
+        procfs_root=procfs_root,
+        cdi_devfs_root=Path(cdi_devfs_root) if cdi_devfs_root else None,
+        simulated_root=Path(simulated_root) if simulated_root else None,
+    )

@@ -1,0 +1,31 @@
+"""What a driver package hands to the command line factory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dra_common.driver import Driver
+
+if TYPE_CHECKING:
+    from dra_common.simulate import Simulation
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A driver as a program.
+
+    Args:
+        program: the command's name, ``gpu-driver``.
+        distribution: the Python distribution whose version it is, ``dra-gpu-driver``.
+        title: one line for ``--help``.
+        driver: the hardware knowledge.
+        simulation: loads profiles and simulated kernel drivers; called only when a simulation is asked for.
+    """
+
+    program: str
+    distribution: str
+    title: str
+    driver: Driver[Any]
+    simulation: Callable[[], Simulation]

@@ -1,0 +1,39 @@
+"""Chooses the machine: the real one, or a simulated one in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dra_common.ports import Host, UeventSource
+from dra_common.settings import HostSettings
+
+
+def open_host(settings: HostSettings) -> Host:
+    """Return the machine that the settings name. Raises SettingsError if its folders are not there."""
+    settings.check()
+    if settings.simulated_root is not None:
+        from dra_common.simulate import SimulatedHost  # noqa: PLC0415 - only for simulated machines
+
+        return SimulatedHost(settings.simulated_root)
+    from dra_common.host import RealHost, Roots  # noqa: PLC0415 - the other branch does not need it
+
+    dev_root = settings.cdi_devfs_root or settings.devfs_root
+    return RealHost(
+        Roots(
+            sysfs=settings.sysfs_root,
+            devfs=settings.devfs_root,
+            procfs=settings.procfs_root,
+            dev_root=str(dev_root),
+        )
+    )
+
+
+def open_uevents(settings: HostSettings, subsystems: Sequence[str]) -> UeventSource:
+    """Return the events of that machine."""
+    if settings.simulated_root is not None:
+        from dra_common.simulate import SimulatedUevents  # noqa: PLC0415 - only for simulated machines
+
+        return SimulatedUevents(settings.simulated_root)
+    from dra_common.hotplug import KernelUevents  # noqa: PLC0415 - needs libudev
+
+    return KernelUevents(subsystems)

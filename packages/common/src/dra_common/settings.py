@@ -1,0 +1,103 @@
+"""What an operator can set. Flags and environment variables are declared in :mod:`dra_common.cli.options`.
+
+Bad values are refused at the start with one line that says what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dra_common.errors import SettingsError
+from dra_common.log import LogFormat
+
+_NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NODE_NAME_LIMIT = 253
+_LAST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """Where the machine is looked at, and what CDI files call it.
+
+    Args:
+        sysfs_root: where sysfs is mounted for us.
+        devfs_root: where the device nodes are for us.
+        procfs_root: where procfs is mounted for us.
+        cdi_devfs_root: where the device nodes are on the host, as CDI files must say; the same as ``devfs_root``
+            unless a container sees the host's ``/dev`` in another place.
+        simulated_root: a folder made by the ``simulate`` command; replaces all others.
+    """
+
+    sysfs_root: Path = Path("/sys")
+    devfs_root: Path = Path("/dev")
+    procfs_root: Path = Path("/proc")
+    cdi_devfs_root: Path | None = None
+    simulated_root: Path | None = None
+
+    def check(self) -> None:
+        """Refuse folders that are not there. Raises SettingsError."""
+        if self.simulated_root is not None:
+            _check_folder(
+                "--simulated-root", self.simulated_root / "sys", "a folder made by the simulate command"
+            )
+            return
+        _check_folder("SYSFS_ROOT", self.sysfs_root, "the folder where sysfs is mounted")
+        _check_folder("DEVFS_ROOT", self.devfs_root, "the folder with the device nodes")
+        _check_folder("PROCFS_ROOT", self.procfs_root, "the folder where procfs is mounted")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything ``run`` needs.
+
+    Args:
+        node_name: the Node object's name; also the name of the ResourceSlice pool.
+        kubelet_plugins_dir: the kubelet's folder of plugin data; ours is ``<it>/<driver name>``.
+        kubelet_registry_dir: the folder in which the kubelet looks for registration sockets.
+        cdi_root: folder of static CDI files. The daemon leaves it alone; ``cdi generate`` writes there.
+        cdi_dynamic_root: folder of per-claim CDI files, emptied at boot.
+        kubeconfig: path of a kubeconfig; None = the in-cluster service account.
+        healthcheck_port: TCP port of the gRPC health service on all addresses; negative = off.
+        rescan_seconds: how often the machine is looked at when no event rings.
+        verbosity: klog style; from 4 on debug lines are logged.
+    """
+
+    node_name: str
+    host: HostSettings = field(default_factory=HostSettings)
+    kubelet_plugins_dir: Path = Path("/var/lib/kubelet/plugins")
+    kubelet_registry_dir: Path = Path("/var/lib/kubelet/plugins_registry")
+    cdi_root: Path = Path("/etc/cdi")
+    cdi_dynamic_root: Path = Path("/var/run/cdi")
+    kubeconfig: Path | None = None
+    healthcheck_port: int = 51516
+    rescan_seconds: float = 60.0
+    log_format: LogFormat = "text"
+    verbosity: int = 0
+
+    def check(self) -> None:
+        """Refuse what cannot work. Raises SettingsError."""
+        self.host.check()
+        if not _NODE_NAME.fullmatch(self.node_name) or len(self.node_name) > _NODE_NAME_LIMIT:
+            msg = f"--node-name (NODE_NAME) {self.node_name!r} is not a node name"
+            raise SettingsError(
+                msg, cure="it must be the name of this node's Node object: a DNS-1123 subdomain"
+            )
+        if self.healthcheck_port > _LAST_PORT:
+            msg = f"--healthcheck-port (HEALTHCHECK_PORT) {self.healthcheck_port} is not a port"
+            raise SettingsError(
+                msg, cure="allowed: 0 to 65535, or a negative number to switch the service off"
+            )
+        if self.rescan_seconds < 1:
+            msg = f"--rescan-seconds (RESCAN_SECONDS) {self.rescan_seconds:g} is too short"
+            raise SettingsError(msg, cure="allowed: 1 or more")
+        if self.kubeconfig is not None and not self.kubeconfig.is_file():
+            msg = f"--kubeconfig (KUBECONFIG) {self.kubeconfig} is not a file"
+            raise SettingsError(msg, cure="name a kubeconfig file, or leave it out inside a cluster")
+
+
+def _check_folder(name: str, folder: Path, what: str) -> None:
+    if not folder.is_dir():
+        msg = f"{name}: {folder} is not a folder"
+        raise SettingsError(msg, cure=f"it must be {what}")
