@@ -117,6 +117,19 @@ class WatchEvent:
     object: Mapping[str, Any]
 
 
+class EventStream(Protocol):
+    """One watch: a context manager that gives the events."""
+
+    def __enter__(self) -> Iterator[WatchEvent]:
+        """Send the request. Raises ClusterError, and so does the iteration."""
+
+    def __exit__(self, *_: object) -> None:
+        """End the watch."""
+
+    def close(self) -> None:
+        """End the iteration at once, from another thread than the one that iterates."""
+
+
 class ApiServer(Protocol):
     """Raw paths and dicts; typed models would drop fields they do not know.
 
@@ -143,10 +156,10 @@ class ApiServer(Protocol):
 
     def watch(
         self, path: str, *, query: Mapping[str, str] | None = None, resource_version: str
-    ) -> AbstractContextManager[Iterator[WatchEvent]]:
+    ) -> EventStream:
         """Open one watch. It ends after a few minutes; Gone = list again; silence for too long = Unreachable.
 
-        Leaving the context, or calling :meth:`close` from another thread, ends it at once.
+        Entering the result sends the request; leaving it, or closing the stream or this client, ends it at once.
         """
 
     def close(self) -> None:

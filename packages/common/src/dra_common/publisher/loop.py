@@ -1,0 +1,274 @@
+"""The publisher: one thread that makes the server say what was published last, and one that watches."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from dra_common.deadline import Deadline
+from dra_common.errors import Conflict, DraError, Forbidden, Invalid, Throttled, Unauthorized
+from dra_common.ports import ApiServer
+from dra_common.publisher.backoff import Backoff, Pacer
+from dra_common.publisher.session import Dropped, Session, Synced, selector_of
+from dra_common.publisher.watcher import Change, Watcher
+from dra_common.slices import GATES, SliceContent
+
+log = logging.getLogger(__name__)
+
+_STALE_TRIES = 5
+_CURE = (
+    "allow the driver's ServiceAccount get, list, watch, create, update and delete of resourceslices "
+    "and get of nodes, on its own node"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How the publisher spends its time; all in seconds but ``burst``.
+
+    Args:
+        settle: how long events are collected before they are answered, so that a wipe of many slices is one repair.
+        refused: until contents that the server refused (422) are tried again unasked.
+        first: the first pause after another error; it doubles up to ``most``.
+        burst: so many repairs of what others changed are made at once, further ones each ``every`` seconds.
+        join: how long :meth:`Publisher.stop` waits for a request that is under way.
+    """
+
+    settle: float = 0.1
+    refused: float = 300.0
+    first: float = 0.5
+    most: float = 30.0
+    burst: int = 10
+    every: float = 5.0
+    join: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStatus:
+    """Where publishing stands.
+
+    Args:
+        synced: the server holds what was published last, as far as is known.
+        generation: of the pool; 0 before the first success.
+        slices: how many slices the pool has.
+        error: why it is not synced, one line; empty = no error.
+        dropped: fields that this server does not store, as ``devices[].taints``.
+    """
+
+    synced: bool = False
+    generation: int = 0
+    slices: int = 0
+    error: str = ""
+    dropped: tuple[str, ...] = ()
+
+
+class Publisher:
+    """Publishes the slices of one driver on one node, and repairs them.
+
+    Of two instances of a driver on a node only one may be between :meth:`start` and :meth:`stop`: whatever decides
+    which one (a lock, during an upgrade) calls these two. Stopping never deletes slices.
+
+    Args:
+        node: name of the Node object; also the pool's name.
+        node_uid: looks up the Node's UID. Raises DraError while it cannot.
+        on_dropped: told of each new set of fields that the server does not store, in the publisher's thread: what
+            made the slices can make them again without these features.
+    """
+
+    def __init__(
+        self,
+        api: ApiServer,
+        *,
+        driver: str,
+        node: str,
+        node_uid: Callable[[], str],
+        on_dropped: Callable[[Dropped], None] | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self._timing = timing or Timing()
+        self._node, self._on_dropped = node, on_dropped
+        self._stopping = threading.Event()
+        self._watcher = Watcher(
+            api,
+            selector_of(driver, node),
+            on_change=self._note,
+            on_gone=self._note_gone,
+            backoff=Backoff(self._timing.first, self._timing.most),
+        )
+        self._session = Session(
+            api,
+            driver=driver,
+            node=node,
+            node_uid=node_uid,
+            on_listed=self._watcher.start_from,
+            stopping=self._stopping,
+        )
+        self._backoff = Backoff(self._timing.first, self._timing.most)
+        self._pacer = Pacer(self._timing.burst, self._timing.every)
+        self._wake = threading.Condition()  # guards everything below
+        self._changes: deque[Change] = deque()
+        self._desired: tuple[SliceContent, ...] | None = None
+        self._asked = False
+        self._due: float | None = None
+        self._not_before = 0.0
+        self._status = PublisherStatus()
+        self._problem: tuple[object, ...] = ()
+        self._threads = [
+            threading.Thread(target=self.run, name="publisher", daemon=True),
+            threading.Thread(target=self._watcher.run, name="publisher-watch", daemon=True),
+        ]
+
+    # ------------------------------------------------------------------ from any thread
+
+    def publish(self, contents: Sequence[SliceContent]) -> None:
+        """Make this the pool's content; returns at once. At least one slice, which may be empty."""
+        if not contents:
+            raise ValueError("a pool has at least one slice; an empty one says that the driver is alive")
+        self._want(tuple(contents))
+
+    def withdraw(self) -> None:
+        """Delete all slices of this driver and node, for an uninstall; returns at once."""
+        self._want(())
+
+    def status(self) -> PublisherStatus:
+        """Return where publishing stands now."""
+        with self._wake:
+            return self._status
+
+    def start(self) -> None:
+        """Start publishing, in threads. Called once."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Write nothing more; a request that is under way is waited for, with a limit. Fine if called again."""
+        self._stopping.set()
+        self._watcher.stop()
+        with self._wake:
+            self._wake.notify_all()
+        deadline = Deadline.after(self._timing.join)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(deadline.remaining)
+
+    def _want(self, contents: tuple[SliceContent, ...]) -> None:
+        with self._wake:
+            if contents == self._desired:
+                return
+            if self._problem[:1] == (Invalid,):
+                self._not_before = 0.0
+            self._desired, self._asked, self._due = contents, True, time.monotonic()
+            self._status = replace(self._status, synced=False)
+            self._wake.notify_all()
+
+    # ------------------------------------------------------------------ from the watcher's thread
+
+    def _note(self, change: Change) -> None:
+        with self._wake:
+            self._changes.append(change)
+            self._wake.notify_all()
+
+    def _note_gone(self) -> None:
+        with self._wake:
+            self._due = self._due or time.monotonic()
+            self._wake.notify_all()
+
+    # ------------------------------------------------------------------ the publisher's thread
+
+    def run(self) -> None:
+        """Publish and repair until :meth:`stop`; :meth:`start` calls this in a thread."""
+        while (desired := self._next()) is not None:
+            try:
+                result = self._sync(desired)
+            except DraError as error:
+                self._failed(error)
+            except Exception as error:
+                log.exception("publishing failed in a way nobody foresaw; it is tried again")
+                self._failed(DraError(f"{type(error).__name__}: {error}"))
+            else:
+                self._succeeded(desired, result)
+
+    def _next(self) -> tuple[SliceContent, ...] | None:
+        """Wait until there is something to do; returns the contents wanted now, None = stop."""
+        with self._wake:
+            while not self._stopping.is_set():
+                self._digest()
+                pause = None if self._due is None else max(self._due, self._not_before) - time.monotonic()
+                if pause is not None and pause <= 0 and self._desired is not None:
+                    self._due = None
+                    return self._desired
+                self._wake.wait(pause)
+        return None
+
+    def _digest(self) -> None:
+        """Look through the events; our own writes come back as events too and are no news."""
+        news = [change for change in self._changes if self._session.is_news(change)]
+        self._changes.clear()
+        if news:
+            self._status = replace(self._status, synced=False)
+            if self._due is None:
+                self._due = time.monotonic() + max(self._timing.settle, self._pacer.delay())
+
+    def _sync(self, desired: tuple[SliceContent, ...]) -> Synced:
+        """One pass, and another one when somebody else wrote at the same time."""
+        for _ in range(_STALE_TRIES - 1):
+            try:
+                return self._session.sync(desired)
+            except Conflict:
+                log.debug("the slices changed while they were written; reading them again")
+        return self._session.sync(desired)
+
+    def _succeeded(self, desired: tuple[SliceContent, ...], result: Synced) -> None:
+        dropped = self._session.dropped
+        with self._wake:
+            if result.writes and not self._asked:
+                self._pacer.spend()
+            before, self._status = (
+                self._status,
+                PublisherStatus(
+                    desired == self._desired, result.generation, result.slices, dropped=dropped.fields
+                ),
+            )
+            self._asked = desired != self._desired
+            recovered, self._problem, self._not_before = bool(self._problem), (), 0.0
+        self._backoff.reset()
+        if result.writes or recovered:
+            devices = sum(len(part.devices) for part in desired)
+            log.info(
+                "published: %d devices in %d slices, generation %d (%d writes)",
+                devices, result.slices, result.generation, result.writes,
+            )  # fmt: skip
+        if dropped.fields and dropped.fields != before.dropped:
+            self._tell_dropped(dropped)
+
+    def _tell_dropped(self, dropped: Dropped) -> None:
+        gates = ", ".join(GATES[feature] for feature in dropped.features) or "unknown"
+        log.warning(
+            "the API server does not store %s of the ResourceSlices of node %s (feature gates off: %s)",
+            ", ".join(dropped.fields), self._node, gates,
+        )  # fmt: skip
+        if self._on_dropped is not None:
+            self._on_dropped(dropped)
+
+    def _failed(self, error: DraError) -> None:
+        """Plan the next try, and say it once: a line for each new kind of trouble, none for each try."""
+        if isinstance(error, Forbidden | Unauthorized) and not error.cure:
+            error.cure = _CURE
+        problem = (type(error), error.message if isinstance(error, Invalid) else "")
+        with self._wake:
+            self._not_before = time.monotonic() + self._pause(error)
+            self._due = self._due or time.monotonic()
+            self._status = replace(self._status, synced=False, error=str(error))
+            known, self._problem = problem == self._problem, problem
+        if not known:
+            log.error("the ResourceSlices of node %s are not published: %s", self._node, error)
+
+    def _pause(self, error: DraError) -> float:
+        if isinstance(error, Invalid):
+            return self._timing.refused
+        pause = self._backoff.next()
+        return max(pause, error.retry_after) if isinstance(error, Throttled) else pause

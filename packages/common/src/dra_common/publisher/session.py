@@ -1,0 +1,180 @@
+"""One pass over the server: list, decide, write; and what is remembered from one pass to the next."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dra_common.errors import Conflict, NotFound
+from dra_common.ports import ApiServer
+from dra_common.publisher.compare import content, dropped_fields, fingerprint
+from dra_common.publisher.sync import SLICES, Owner, SyncPlan, plan_sync
+from dra_common.publisher.watcher import Change
+from dra_common.slices import FeatureName, SliceContent
+
+_FEATURES: Mapping[str, FeatureName] = {
+    "sharedCounters": "partitionable",
+    "devices[].consumesCounters": "partitionable",
+    "devices[].taints": "taints",
+    "devices[].allowMultipleAllocations": "consumable_capacity",
+    "devices[].capacity": "consumable_capacity",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Fields that the server stored differently from what it was sent, and the features they tell to be off."""
+
+    fields: tuple[str, ...]
+
+    @property
+    def features(self) -> tuple[FeatureName, ...]:
+        """Names for ``ServerFeatures.without``; a field of no known feature has none."""
+        return tuple(sorted({_FEATURES[field] for field in self.fields if field in _FEATURES}))
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """The pool after a pass."""
+
+    generation: int
+    slices: int
+    writes: int
+
+
+class Session:
+    """Knows which slices the server holds and which of their versions are our own writes. Used by one thread.
+
+    Args:
+        node_uid: looks up the Node's UID. Raises DraError.
+        on_listed: gets the version of every list, for a watch to start from.
+        stopping: once set, nothing is written any more.
+    """
+
+    def __init__(
+        self,
+        api: ApiServer,
+        *,
+        driver: str,
+        node: str,
+        node_uid: Callable[[], str],
+        on_listed: Callable[[str], None],
+        stopping: threading.Event,
+    ) -> None:
+        self._api, self._driver, self._node, self._node_uid = api, driver, node, node_uid
+        self._on_listed, self._stopping = on_listed, stopping
+        self._uid = ""
+        self._listed = 0
+        self._known: dict[str, int] = {}
+        self._adopted: dict[str, Mapping[str, Any]] = {}
+        self._dropped: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def dropped(self) -> Dropped:
+        """What the server did not store of the contents synced last."""
+        return Dropped(tuple(sorted({field for fields in self._dropped.values() for field in fields})))
+
+    def is_news(self, change: Change) -> bool:
+        """Whether an event tells more than the last list and our own writes.
+
+        Versions are compared as numbers, which the API allows since KEP-5504 and etcd always did.
+        """
+        known = self._known.get(change.name)
+        if change.version <= self._listed or (change.deleted and known is None):
+            return False
+        return known is None or change.version > known
+
+    def sync(self, desired: Sequence[SliceContent]) -> Synced:
+        """Make the server hold ``desired``.
+
+        Raises Conflict when somebody else changed a slice meanwhile (try again), otherwise what the API or
+        ``node_uid`` raise. What was written before an error stays, and the next pass goes on from there.
+        """
+        existing = self._list()
+        self._forget_others({fingerprint(part.spec()) for part in desired})
+        plan = self._plan(desired, existing)
+        self._execute(plan)
+        return Synced(
+            plan.generation, len(desired), len(plan.deletes) + len(plan.updates) + len(plan.creates)
+        )
+
+    def _list(self) -> list[dict[str, Any]]:
+        selector = {"fieldSelector": selector_of(self._driver, self._node)}
+        answer = self._api.list(SLICES, query=selector)
+        items: list[dict[str, Any]] = answer.get("items") or []
+        self._listed = int(answer["metadata"]["resourceVersion"])
+        self._known = {item["metadata"]["name"]: _version(item) for item in items}
+        self._on_listed(answer["metadata"]["resourceVersion"])
+        return items
+
+    def _plan(self, desired: Sequence[SliceContent], existing: list[dict[str, Any]]) -> SyncPlan:
+        """Plan with the Node's UID, asked for again before slices are made.
+
+        Slices also vanish because their Node was deleted and made anew: with the old UID they would vanish again.
+        """
+        fresh = bool(desired) and not self._uid
+        if fresh:
+            self._uid = self._node_uid()
+        plan = plan_sync(desired, existing, self._owner(), self._adopted)
+        if plan.creates and not fresh:
+            self._uid = self._node_uid()
+            plan = plan_sync(desired, existing, self._owner(), self._adopted)
+        return plan
+
+    def _owner(self) -> Owner:
+        return Owner(self._driver, self._node, self._uid)
+
+    def _execute(self, plan: SyncPlan) -> None:
+        for deletion in plan.deletes:
+            if self._stopping.is_set():
+                return
+            self._delete(deletion.name, deletion.uid, deletion.resource_version)
+        for item in (*plan.updates, *plan.creates):
+            if self._stopping.is_set():
+                return
+            self._write(item)
+
+    def _delete(self, name: str, uid: str, version: str) -> None:
+        with contextlib.suppress(NotFound):  # somebody was faster
+            self._api.delete(f"{SLICES}/{name}", uid=uid, resource_version=version)
+        self._known.pop(name, None)
+
+    def _write(self, item: Mapping[str, Any]) -> None:
+        name = item["metadata"].get("name")
+        if name is None:
+            stored = self._api.create(SLICES, item)
+        else:
+            try:
+                stored = self._api.replace(f"{SLICES}/{name}", item)
+            except NotFound as error:
+                raise Conflict(
+                    f"ResourceSlice {name} was deleted while it was to be updated", status=404
+                ) from error
+        self._known[stored["metadata"]["name"]] = _version(stored)
+        self._compare(item["spec"], stored["spec"])
+
+    def _compare(self, sent: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+        """Accept what the server made of our content, so that it is not written again and again."""
+        key = fingerprint(sent)
+        if content(sent) == content(stored):
+            self._adopted.pop(key, None)
+            self._dropped.pop(key, None)
+        else:
+            self._adopted[key] = content(stored)
+            self._dropped[key] = dropped_fields(sent, stored)
+
+    def _forget_others(self, keys: set[str]) -> None:
+        for key in set(self._adopted) - keys:
+            del self._adopted[key], self._dropped[key]
+
+
+def selector_of(driver: str, node: str) -> str:
+    """Return the field selector of one driver's slices on one node."""
+    return f"spec.driver={driver},spec.nodeName={node}"
+
+
+def _version(item: Mapping[str, Any]) -> int:
+    return int(item["metadata"]["resourceVersion"])

@@ -1,0 +1,132 @@
+"""A watch of this node's slices that never ends and never spins."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dra_common.errors import ClusterError, Gone
+from dra_common.ports import ApiServer, EventStream, WatchEvent
+from dra_common.publisher.backoff import Backoff
+from dra_common.publisher.sync import SLICES
+
+log = logging.getLogger(__name__)
+
+_BREATH = 0.1
+"""Seconds between a watch that ended as agreed and the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a doorbell needs to know of an event."""
+
+    name: str
+    version: int
+    deleted: bool
+
+
+class Watcher:
+    """Reports changes since the version given to :meth:`start_from`, and asks for a new list when that is too old.
+
+    Args:
+        selector: field selector of the slices to watch.
+        on_change: called for each event but bookmarks, in this thread.
+        on_gone: called when a new list is needed; the answer is :meth:`start_from`.
+        backoff: pauses after a watch that failed or gave nothing.
+    """
+
+    def __init__(
+        self,
+        api: ApiServer,
+        selector: str,
+        *,
+        on_change: Callable[[Change], None],
+        on_gone: Callable[[], None],
+        backoff: Backoff,
+    ) -> None:
+        self._api, self._query = api, {"fieldSelector": selector}
+        self._on_change, self._on_gone = on_change, on_gone
+        self._backoff = backoff
+        self._version = ""
+        self._listed = threading.Condition()
+        self._stopping = threading.Event()
+        self._lost = False
+        self._stream: EventStream | None = None
+
+    def start_from(self, version: str) -> None:
+        """Watch from this list on, unless a watch with a version of its own is going on."""
+        with self._listed:
+            if not self._version:
+                self._version = version
+                self._listed.notify_all()
+
+    def stop(self) -> None:
+        """Report nothing more and end :meth:`run`, from another thread."""
+        self._stopping.set()
+        if self._stream is not None:
+            self._stream.close()
+        with self._listed:
+            self._listed.notify_all()
+
+    def run(self) -> None:
+        """Watch until :meth:`stop`."""
+        while self._wait_for_version():
+            self._stopping.wait(self._attempt())
+
+    def _attempt(self) -> float:
+        """Follow one watch to its end; returns the pause before the next.
+
+        A watch that gave nothing in no time counts as failed, and so does one that is too old again and again:
+        either would otherwise become a loop at the speed of the network.
+        """
+        try:
+            if self._follow():
+                return _BREATH
+        except Gone:
+            self._relist()
+        except ClusterError as error:
+            self._report(error)
+        except Exception:
+            log.exception("the watch of ResourceSlices failed in a way nobody foresaw; it is tried again")
+        return self._backoff.next()
+
+    def _follow(self) -> bool:
+        heard, began = False, time.monotonic()
+        self._stream = self._api.watch(SLICES, query=self._query, resource_version=self._version)
+        with self._stream as events:
+            # Asked after the request is under way: from here on stop() can end it.
+            for event in () if self._stopping.is_set() else events:
+                if self._stopping.is_set():
+                    break
+                heard = True
+                self._take(event)
+        return heard or time.monotonic() - began > self._backoff.most
+
+    def _take(self, event: WatchEvent) -> None:
+        metadata = event.object["metadata"]
+        self._version = metadata["resourceVersion"]
+        self._backoff.reset()
+        if self._lost:
+            self._lost = False
+            log.info("the watch of ResourceSlices is back")
+        if event.type != "BOOKMARK":
+            self._on_change(Change(metadata["name"], int(self._version), event.type == "DELETED"))
+
+    def _wait_for_version(self) -> bool:
+        with self._listed:
+            self._listed.wait_for(lambda: self._version or self._stopping.is_set())
+        return not self._stopping.is_set()
+
+    def _relist(self) -> None:
+        with self._listed:
+            self._version = ""
+        self._on_gone()
+
+    def _report(self, error: ClusterError) -> None:
+        if self._lost or self._stopping.is_set():
+            return
+        self._lost = True
+        log.warning("the watch of ResourceSlices is lost, it is tried again: %s", error)
