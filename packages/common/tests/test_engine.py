@@ -228,7 +228,7 @@ def test_configuration_for_a_subrequest_reaches_only_it(bench: Bench) -> None:
     [
         (config(1, unsafe=True), "claim .*KnobConfig field unsafe may be set in the DeviceClass only"),
         (config(1, speed=3), "KnobConfig field speed: unknown field"),
-        (config(source="FromClass", level="high"), "DeviceClass.*KnobConfig field level"),
+        (config("high", source="FromClass"), "DeviceClass.*KnobConfig field level"),
         (
             {**config(1), "opaque": {"driver": DRIVER, "parameters": {"kind": "Other"}}},
             "unknown opaque kind 'Other'",

@@ -20,9 +20,9 @@ def open_host(settings: HostSettings) -> Host:
     dev_root = settings.cdi_devfs_root or settings.devfs_root
     return RealHost(
         Roots(
-            sysfs=settings.sysfs_root,
-            devfs=settings.devfs_root,
-            procfs=settings.procfs_root,
+            sysfs=str(settings.sysfs_root),
+            devfs=str(settings.devfs_root),
+            procfs=str(settings.procfs_root),
             dev_root=str(dev_root),
         )
     )

@@ -71,7 +71,7 @@ class Bench:
     def start(self) -> None:
         """Open everything again, as a new process would."""
         roots = Roots(
-            sysfs=self.root / "sys", devfs=self.root / "dev", procfs=self.root / "proc", dev_root="/dev"
+            sysfs=str(self.root / "sys"), devfs=str(self.root / "dev"), procfs=str(self.root / "proc"), dev_root="/dev"
         )
         self.host = RealHost(roots)
         self.records = FileRecords(self.root / "state/claims")
@@ -132,7 +132,7 @@ class Bench:
 
 
 def config(
-    level: int | None = None, *, source: str = "FromClaim", requests: Sequence[str] = (), **more: object
+    level: object = None, *, source: str = "FromClaim", requests: Sequence[str] = (), **more: object
 ) -> dict[str, Any]:
     """One opaque entry for the knob driver."""
     fields = {**more} if level is None else {"level": level, **more}

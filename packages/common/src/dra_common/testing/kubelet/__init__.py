@@ -21,12 +21,14 @@ Unlike a kubelet it remembers no claims: every ``prepare`` is a call. It resolve
 from dra_common.testing.kubelet.answers import ClaimAnswer, KubeletCallError, Registered
 from dra_common.testing.kubelet.claims import MemoryClaims
 from dra_common.testing.kubelet.fake import FakeKubelet
+from dra_common.testing.kubelet.node import KubeletNode
 from dra_common.testing.kubelet.wiping import WipeSlices, api_wiper
 
 __all__ = [
     "ClaimAnswer",
     "FakeKubelet",
     "KubeletCallError",
+    "KubeletNode",
     "MemoryClaims",
     "Registered",
     "WipeSlices",

@@ -16,7 +16,7 @@ class MemoryClaims:
     """Gives every claim a device of its own, the same for as long as the claim is prepared.
 
     Args:
-        before: called in the worker's thread before each claim is touched; may block, or raise what the claim fails with.
+        before: called before each claim is touched; may block, or raise what the claim fails with.
     """
 
     def __init__(self, before: BeforeClaim | None = None) -> None:

@@ -21,28 +21,29 @@ _OPTIONS: Final = [
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 
+_READY: Final = grpc.ChannelConnectivity.READY.value[0]
+
 
 class Endpoint:
-    """Connects eagerly and again after every loss, until closed; ``changed`` is called when connectivity changes."""
+    """Connects eagerly and again after every loss, as long as it is looked after."""
 
-    def __init__(self, path: str, changed: Callable[[], None]) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self.connected = False
-        self._state = grpc.ChannelConnectivity.IDLE
-        self._changed = changed
         self._channel = grpc.insecure_channel(f"unix:{path}", options=_OPTIONS)
         self._stub = DRAPluginStub(self._channel)  # type: ignore[no-untyped-call]  # generated
-        self._channel.subscribe(self._on_state, try_to_connect=True)
 
-    def keep_connected(self) -> None:
-        """Leave the idle state, into which gRPC falls when the other side goes away."""
-        if self._state is grpc.ChannelConnectivity.IDLE:
-            self._channel.subscribe(_ignore, try_to_connect=True)
-            self._channel.unsubscribe(_ignore)
+    def look_after(self) -> bool:
+        """Connect if there is no connection; returns whether :attr:`connected` changed.
+
+        gRPC's public way to learn of the state is a thread that ends with a traceback when the channel is closed.
+        """
+        core: Any = self._channel._channel  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        before, self.connected = self.connected, core.check_connectivity_state(True) == _READY
+        return before != self.connected
 
     def close(self) -> None:
-        """Drop the connection; calls in flight are cancelled."""
-        self._channel.unsubscribe(self._on_state)
+        """Drop the connection; calls in flight are cancelled. Called by the thread that looks after it, or after that."""
         self._channel.close()
         self.connected = False
 
@@ -59,11 +60,6 @@ class Endpoint:
         response = _call(self._stub.NodeUnprepareResources, request, timeout)
         _check_uids(claims, response.claims)
         return {uid: answer.error for uid, answer in response.claims.items()}
-
-    def _on_state(self, state: grpc.ChannelConnectivity) -> None:
-        self._state = state
-        self.connected = state is grpc.ChannelConnectivity.READY
-        self._changed()
 
 
 def _call(method: Callable[..., Any], request: object, timeout: float) -> Any:  # noqa: ANN401 - generated stubs have no types
@@ -106,7 +102,3 @@ def _device(device: pb.Device) -> PreparedDevice:
 
 def _claim(ref: ClaimRef) -> pb.Claim:
     return pb.Claim(namespace=ref.namespace, name=ref.name, uid=ref.uid)
-
-
-def _ignore(_state: grpc.ChannelConnectivity) -> None:
-    """Nothing: subscribing is what makes a channel connect."""

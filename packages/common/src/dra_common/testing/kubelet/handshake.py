@@ -14,7 +14,6 @@ import grpc
 from dra_common.kubelet._generated import pluginregistration_v1_pb2 as pb
 from dra_common.kubelet._generated.pluginregistration_v1_pb2_grpc import RegistrationStub
 
-DIAL_SECONDS: Final = 10.0
 GET_INFO_SECONDS: Final = 1.0
 NOTIFY_SECONDS: Final = 5.0
 
@@ -55,10 +54,7 @@ class Handshake:
         """Dial, GetInfo, validate. Raises RefusedError."""
         _require_listener(self._socket)
         try:
-            grpc.channel_ready_future(self._channel).result(DIAL_SECONDS)
             info = self._stub.GetInfo(pb.InfoRequest(), timeout=GET_INFO_SECONDS)
-        except grpc.FutureTimeoutError:
-            raise RefusedError(f"nobody answers on {self._socket}") from None
         except grpc.RpcError as error:
             raise RefusedError(
                 f"GetInfo on {self._socket} failed: {error.code().name} {error.details()}"

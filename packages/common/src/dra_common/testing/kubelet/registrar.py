@@ -64,8 +64,8 @@ class Registrar:
         self._forget_gone(found)
         self._register_new(found)
         for socket in self._sockets.values():
-            if socket.endpoint:
-                socket.endpoint.keep_connected()
+            if socket.endpoint and socket.endpoint.look_after():
+                self._notify()
 
     def close(self) -> None:
         """Drop everything without a word to the drivers."""
@@ -164,7 +164,7 @@ class Registrar:
                 raise RefusedError(f"endpoint already registered: {announced.driver} at {announced.endpoint}")
 
     def _add(self, socket: _Socket, announced: Announced) -> None:
-        endpoint = Endpoint(announced.endpoint, self._notify)
+        endpoint = Endpoint(announced.endpoint)
         with self._changed:
             socket.announced, socket.endpoint = announced, endpoint
 
