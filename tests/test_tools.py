@@ -175,3 +175,16 @@ def test_in_ci_nothing_is_left_out(pytest_calls: Path, system: Path) -> None:
     done = run(TOOLS / "test.sh", [pytest_calls, system], FAIL="nothing", CI="1")
     assert done.returncode == 1
     assert "FAILED: the udev tests need umockdev" in done.stderr
+
+
+@pytest.mark.parametrize("preload", ["", "libumockdev-preload.so.0"])
+def test_a_udev_test_runs_only_under_the_wrapper(tmp_path: Path, preload: str) -> None:
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = umockdev\n")
+    (tmp_path / "test_it.py").write_text("import pytest\n@pytest.mark.umockdev\ndef test(): pass\n")
+    # No library is loaded: the name of one that is not there is a warning of the loader and nothing more.
+    env = {**os.environ, "LD_PRELOAD": preload and f"/nowhere/{preload}"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if preload else 1)
+    assert ("start it as: umockdev-wrapper" in done.stdout) == (not preload)

@@ -13,7 +13,7 @@ CHECKS = {
     "ruff format": ["ruff", "format", "--check", "--quiet", "--diff", "."],
     # One run for each package: their tests have modules of the same name.
     **{f"mypy {name}": ["mypy", f"packages/{name}"] for name in PACKAGES},
-    "mypy tools tests": ["mypy", "tools", "tests"],
+    "mypy tools tests": ["mypy", "tools", "tests", "conftest.py"],
     "imports": ["lint-imports", "--no-cache", "--no-logo"],
     "generated stubs": [sys.executable, "tools/generate_protos.py", "--check"],
 }
