@@ -8,7 +8,8 @@
     │   ├── HostNotFound             ENOENT, ENODEV, ENXIO while reading
     │   └── HostWriteError           the kernel refused a write; carries its errno
     ├── StateError                   a file of ours (record, hold, lock, CDI) cannot be read or written
-    │   └── CorruptRecord            a record that fails its checksum or does not decode
+    │   ├── CorruptRecord            a record that fails its checksum or does not decode
+    │   └── SpecInvalid              names or edits that a CDI specification may not hold
     ├── LockTimeout                  another call or process kept a lock until our deadline
     ├── ClusterError                 the API server's answer, or none
     │   ├── Unauthorized             401
@@ -76,6 +77,10 @@ class StateError(DraError):
 
 class CorruptRecord(StateError):
     """A claim record that is truncated, fails its checksum or does not decode."""
+
+
+class SpecInvalid(StateError):
+    """A CDI specification that would break a rule of CDI; names the file, the device and the field."""
 
 
 class LockTimeout(DraError):

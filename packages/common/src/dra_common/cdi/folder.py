@@ -1,0 +1,54 @@
+"""The folder that CDI files are in: made when missing, with errors that name the setting it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dra_common.errors import SpecInvalid, StateError
+from dra_common.files import explained
+
+FOLDER_MODE = 0o755
+"""Anybody may look: rootless runtimes read static specifications, and look through the transient folder too."""
+
+
+@contextmanager
+def cured(setting: str) -> Iterator[None]:
+    """Add the setting that chooses the folder to the cure of a StateError; a file's own fault has no such cure."""
+    try:
+        yield
+    except SpecInvalid:
+        raise
+    except StateError as error:
+        choose = f"set {setting} to a folder that can be written"
+        cure = f"{error.cure}, or {choose}" if error.cure else choose
+        raise StateError(f"CDI: {error.message}", cure=cure) from error
+
+
+def ensure_folder(path: Path) -> None:
+    """Create the folder and its parents if it is missing. Raises StateError."""
+    if path.is_dir():
+        return
+    with explained("create the folder", path):
+        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        # The umask of a service may have taken bits away.
+        path.chmod(FOLDER_MODE)
+
+
+def names(path: Path) -> tuple[str, ...]:
+    """Return the sorted names in the folder; none if it is missing. Raises StateError."""
+    with explained("list", path):
+        try:
+            return tuple(sorted(entry.name for entry in path.iterdir()))
+        except FileNotFoundError:
+            return ()
+
+
+def read_if_there(path: Path) -> bytes | None:
+    """Return the content of a file, None if there is no such file. Raises StateError."""
+    with explained("read", path):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
