@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dra_common.testing.apiserver.claims import ClaimRules
 from dra_common.testing.apiserver.features import Features
 from dra_common.testing.apiserver.resources import Resource
+from dra_common.testing.apiserver.slices import SliceRules
 
 
 def resources(features: Features) -> dict[str, Resource]:
     """Return plural name -> resource, for one server version and its gates."""
-    del features
     dra = ("resource.k8s.io", "v1")
     entries = (
         Resource("", "v1", "nodes", "Node", has_status=True),
@@ -20,7 +21,15 @@ def resources(features: Features) -> dict[str, Resource]:
             "ResourceSlice",
             selectable=("spec.nodeName", "spec.driver", "spec.pool.name"),
             generation=True,
+            rules=SliceRules(features),
         ),
-        Resource(*dra, "resourceclaims", "ResourceClaim", namespaced=True, has_status=True),
+        Resource(
+            *dra,
+            "resourceclaims",
+            "ResourceClaim",
+            namespaced=True,
+            has_status=True,
+            rules=ClaimRules(features),
+        ),
     )
     return {entry.plural: entry for entry in entries}
