@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from dra_common.model import Capacity, Quantity, Taint, TaintEffect
+from gpu_driver.device import Gpu, address, describe, device_name, is_bdf, split_name, to_device
+from gpu_driver.products import product
+from hypothesis import given
+from hypothesis import strategies as st
+
+FLEX = Gpu(
+    "0000:4d:00.0",
+    "0x56c0",
+    product("0x56c0"),
+    driver="i915",
+    max_vfs=31,
+    num_vfs=4,
+    vf_autoprobe=True,
+    card="card1",
+    render="renderD128",
+    by_path=("card", "render"),
+    mei=("mei1",),
+    iommu_group="14",
+    pcie_root="pci0000:4a",
+    numa_node=0,
+    memory_mib=16288,
+)
+
+
+# --------------------------------------------------------------------------- names
+
+
+def test_the_name_of_a_device() -> None:
+    assert device_name("0000:03:00.0", "0x56c0") == "0000-03-00-0-0x56c0"
+    assert len(FLEX.name) == 19
+    assert split_name("0000-03-00-0-0x56c0") == ("0000:03:00.0", "0x56c0")
+
+
+@given(
+    st.integers(0, 0xFFFFF),
+    st.integers(0, 255),
+    st.integers(0, 31),
+    st.integers(0, 7),
+    st.integers(0, 0xFFFF),
+)
+def test_a_name_can_be_split_again(domain: int, bus: int, device: int, function: int, device_id: int) -> None:
+    bdf = f"{domain:04x}:{bus:02x}:{device:02x}.{function}"
+    name = device_name(bdf, f"0x{device_id:04x}")
+    assert split_name(name) == (bdf, f"0x{device_id:04x}")
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+    assert address(bdf) == (domain, bus, device, function)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "card0", "0000-03-00-0", "0000-03-00-0-56c0", "0000-03-00-8-0x56c0", "0000-03-00-0-0x56C0",
+     "0000:03:00.0-0x56c0", "0000-03-20-0-0x56c0", "0000-03-00-0-0x56c0-vf4", "0000-03-00-0-0x56c0\n", "../../etc"],
+)  # fmt: skip
+def test_what_is_not_a_name_of_ours(name: str) -> None:
+    assert split_name(name) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0000:03:00", "0000:03:00.8", "0000:03:20.0", "03:00.0", "0000:03:00.0 ", "x"]
+)
+def test_what_is_not_an_address(text: str) -> None:
+    assert not is_bdf(text)
+    with pytest.raises(ValueError, match="not a PCI address"):
+        address(text)
+
+
+# --------------------------------------------------------------------------- attributes
+
+
+def test_attributes_of_a_discrete_gpu() -> None:
+    assert dict(to_device(FLEX).attributes) == {
+        "model": "Flex 170",
+        "family": "Data Center Flex",
+        "driver": "i915",
+        "sriov": True,
+        "type": "gpu",
+        "pciId": "0x56c0",
+        "pciAddress": "0000:4d:00.0",
+        "pciRoot": "4a",
+        "health": "Unknown",
+        "resource.kubernetes.io/pcieRoot": "pci0000:4a",
+        "resource.kubernetes.io/pciBusID": "0000:4d:00.0",
+        "resource.kubernetes.io/numaNode": 0,
+    }
+
+
+def test_attribute_types_are_those_of_the_api() -> None:
+    types = {name: type(value) for name, value in to_device(FLEX).attributes.items()}
+    assert types.pop("sriov") is bool
+    assert types.pop("resource.kubernetes.io/numaNode") is int
+    assert set(types.values()) == {str}
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    device = to_device(Gpu("0000:4d:00.0", "0xfffe"))
+    assert dict(device.attributes) == {
+        "model": "Unknown",
+        "family": "Unknown",
+        "driver": "",
+        "sriov": False,
+        "type": "gpu",
+        "pciId": "0xfffe",
+        "pciAddress": "0000:4d:00.0",
+        "health": "Unknown",
+        "resource.kubernetes.io/pciBusID": "0000:4d:00.0",
+    }
+    assert dict(device.capacity) == {"millicores": Capacity(Quantity(1000))}
+
+
+def test_a_vf_is_told_by_its_type() -> None:
+    assert to_device(replace(FLEX, kind="vf")).attributes["type"] == "vf"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"max_vfs": 0}, False),
+        ({"max_vfs": None}, False),
+        ({"vf_autoprobe": False}, False),
+        ({"vf_autoprobe": None}, False),
+        ({"driver": ""}, False),
+        ({"driver": "vfio-pci"}, False),
+    ],
+)
+def test_sriov_says_whether_vfs_can_be_made_now(changes: dict[str, object], *, expected: bool) -> None:
+    assert to_device(replace(FLEX, **changes)).attributes["sriov"] is expected  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------- capacity
+
+
+@pytest.mark.parametrize(("mib", "text"), [(16288, "16288Mi"), (12288, "12Gi"), (0, "0")])
+def test_memory_as_the_api_server_prints_it(mib: int, text: str) -> None:
+    assert str(to_device(replace(FLEX, memory_mib=mib)).capacity["memory"].value) == text
+
+
+def test_memory_that_is_not_known_is_absent() -> None:
+    assert "memory" not in to_device(replace(FLEX, memory_mib=None)).capacity
+
+
+def test_millicores_are_always_a_thousand() -> None:
+    assert str(to_device(FLEX).capacity["millicores"].value) == "1k"
+
+
+# --------------------------------------------------------------------------- taints
+
+
+@pytest.mark.parametrize(
+    ("changes", "taints"),
+    [
+        ({}, ()),
+        ({"driver": "xe"}, ()),
+        ({"driver": ""}, (Taint("gpu.intel.com/unbound", TaintEffect.NO_SCHEDULE),)),
+        ({"driver": "vfio-pci"}, (Taint("gpu.intel.com/not-drm", TaintEffect.NO_SCHEDULE, "vfio-pci"),)),
+        ({"card": ""}, (Taint("gpu.intel.com/not-drm", TaintEffect.NO_SCHEDULE, "i915"),)),
+    ],
+)
+def test_the_scheduler_is_kept_from_what_prepare_would_refuse(
+    changes: dict[str, object], taints: tuple[Taint, ...]
+) -> None:
+    gpu = replace(FLEX, **changes)  # type: ignore[arg-type]
+    assert to_device(gpu).taints == taints
+    assert gpu.drm is (not taints)
+
+
+# --------------------------------------------------------------------------- order and description
+
+
+def test_usable_first_then_whole_gpus_then_by_address() -> None:
+    gpus = [
+        replace(FLEX, bdf="0000:02:00.0", driver=""),
+        replace(FLEX, bdf="0000:03:00.1", kind="vf"),
+        replace(FLEX, bdf="0000:10:00.0"),
+        replace(FLEX, bdf="0000:03:00.0"),
+        replace(FLEX, bdf="0001:01:00.0"),
+        replace(FLEX, bdf="0000:01:00.1", kind="vf", driver="vfio-pci", card=""),
+    ]
+    assert [gpu.bdf for gpu in sorted(gpus, key=lambda gpu: gpu.order)] == [
+        "0000:03:00.0",
+        "0000:10:00.0",
+        "0001:01:00.0",
+        "0000:03:00.1",
+        "0000:02:00.0",
+        "0000:01:00.1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("device_id", "driver", "native"),
+    [("0x56c0", "i915", "i915"), ("0x56c0", "xe", "xe"), ("0x56c0", "vfio-pci", "i915"), ("0xe20b", "", "xe"),
+     ("0xfffe", "", ""), ("0xfffe", "xe", "xe"), ("0xfffe", "vfio-pci", "")],
+)  # fmt: skip
+def test_native_driver(device_id: str, driver: str, native: str) -> None:
+    assert Gpu("0000:03:00.0", device_id, product(device_id), driver=driver).native_driver == native
+
+
+def test_a_description_is_json_and_holds_every_fact() -> None:
+    facts = describe(FLEX)
+    assert json.loads(json.dumps(facts)) == facts
+    assert next(iter(facts)) == "name"
+    assert facts == {
+        "name": "0000-4d-00-0-0x56c0",
+        "bdf": "0000:4d:00.0",
+        "device_id": "0x56c0",
+        "model": "Flex 170",
+        "family": "Data Center Flex",
+        "integrated": False,
+        "driver": "i915",
+        "native_driver": "i915",
+        "usable": True,
+        "kind": "gpu",
+        "parent": "",
+        "vf_index": None,
+        "max_vfs": 31,
+        "num_vfs": 4,
+        "vf_autoprobe": True,
+        "sriov": True,
+        "card": "card1",
+        "render": "renderD128",
+        "by_path": ["card", "render"],
+        "mei": ["mei1"],
+        "vfio": "",
+        "iommu_group": "14",
+        "pcie_root": "pci0000:4a",
+        "numa_node": 0,
+        "memory_mib": 16288,
+    }

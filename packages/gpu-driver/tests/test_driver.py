@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from dra_common.driver import Driver, Wanted
+from dra_common.errors import DeviceRefused, HostError
+from dra_common.model import Allocated, Plan, PlannedDevice
+from gpu_driver.device import Gpu
+from gpu_driver.driver import GpuDriver
+
+if TYPE_CHECKING:
+    from conftest import SysTree
+
+DRIVER: Driver[Gpu] = GpuDriver()
+PF, VF = "0000-4d-00-0-0x56c0", "0000-4d-00-1-0x56c0"
+
+
+def wanted(name: str, *, admin: bool = False) -> Wanted:
+    return Wanted(Allocated("request", "node-1", name, admin_access=admin))
+
+
+def test_names_that_manifests_and_nodes_rely_on() -> None:
+    assert DRIVER.name == "gpu.intel.com"
+    assert (DRIVER.cdi_vendor, DRIVER.cdi_classes) == ("intel.com", ("gpu", "gpu-mei"))
+    assert DRIVER.config_kinds == ()
+    assert set(DRIVER.uevent_subsystems) == {"pci", "drm", "mei"}
+
+
+def test_from_sysfs_to_what_the_scheduler_sees(flex_tree: SysTree) -> None:
+    hardware = DRIVER.discover(flex_tree.host).hardware
+    published = DRIVER.publish(hardware)
+    seen = [(device.name, device.attributes["type"], len(device.taints)) for device in published.devices]
+    assert seen == [
+        (PF, "gpu", 0),
+        ("0000-b3-00-0-0x56c0", "gpu", 0),
+        (VF, "vf", 1),
+        ("0000-4d-00-2-0x56c0", "vf", 1),
+    ]
+    assert published.counter_sets == ()
+
+
+def test_the_published_order_does_not_depend_on_the_mappings(flex_tree: SysTree) -> None:
+    hardware = DRIVER.discover(flex_tree.host).hardware
+    backwards = dict(list(hardware.items())[::-1])
+    assert DRIVER.publish(backwards) == DRIVER.publish(hardware)
+
+
+def test_from_a_claim_to_container_edits(flex_tree: SysTree) -> None:
+    host = flex_tree.host
+    want = wanted(PF)
+    assert DRIVER.locks(want) == ()
+    hardware = DRIVER.discover(host, [PF]).hardware
+    plan = DRIVER.plan([want], hardware)
+    DRIVER.apply(plan, host)
+    DRIVER.apply(plan, host)
+    (device,) = plan.devices
+    edits = DRIVER.edits(device, hardware[PF], host.dev_root)
+    assert [node.path for node in edits["gpu"].device_nodes] == ["/dev/dri/card1", "/dev/dri/renderD128"]
+    assert DRIVER.static_edits(hardware[PF], host.dev_root) == edits
+    DRIVER.revert(plan, host)
+    DRIVER.revert(plan, host)
+
+
+def test_hardware_is_never_written(flex_tree: SysTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = flex_tree.host
+    before = {path: path.lstat().st_mtime_ns for path in flex_tree.root.rglob("*")}
+    for admin in (False, True):
+        hardware = DRIVER.discover(host, [PF]).hardware
+        plan = DRIVER.plan([wanted(PF, admin=admin)], hardware)
+        DRIVER.apply(plan, host)
+        DRIVER.revert(plan, host)
+    assert {path: path.lstat().st_mtime_ns for path in flex_tree.root.rglob("*")} == before
+
+
+def test_refusals_reach_the_caller(flex_tree: SysTree) -> None:
+    host = flex_tree.host
+    hardware = DRIVER.discover(host).hardware
+    with pytest.raises(DeviceRefused, match="vfio-pci"):
+        DRIVER.plan([wanted(VF)], hardware)
+    newer = Plan((PlannedDevice(Allocated("r", "node-1", PF), undo={"numvfs": 4}),))
+    with pytest.raises(DeviceRefused, match=PF):
+        DRIVER.apply(newer, host)
+    with pytest.raises(HostError, match=PF):
+        DRIVER.revert(newer, host)
+
+
+def test_a_description_is_json(flex_tree: SysTree) -> None:
+    for name, gpu in DRIVER.discover(flex_tree.host).hardware.items():
+        facts = DRIVER.describe(gpu)
+        assert json.loads(json.dumps(facts)) == facts
+        assert facts["name"] == name
