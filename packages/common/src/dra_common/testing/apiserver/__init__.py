@@ -13,7 +13,7 @@ What is served stands in one table (:mod:`dra_common.testing.apiserver.table`).
 """
 
 from dra_common.testing.apiserver.faults import Fault, Faults
-from dra_common.testing.apiserver.http import Request
+from dra_common.testing.apiserver.messages import Request
 from dra_common.testing.apiserver.server import FakeApiServer
 from dra_common.testing.apiserver.status import Refusal
 

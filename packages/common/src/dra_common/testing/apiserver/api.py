@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from dra_common.testing.apiserver.http import Answer, Request, Stream
 from dra_common.testing.apiserver.listing import Lists, as_list
+from dra_common.testing.apiserver.messages import Answer, Request, Stream
 from dra_common.testing.apiserver.registry import Registry
 from dra_common.testing.apiserver.resources import Json, Resource, Target, find
 from dra_common.testing.apiserver.selectors import Selector, parse

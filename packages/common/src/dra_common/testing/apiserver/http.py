@@ -7,53 +7,17 @@ import json
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from dra_common.testing.apiserver.faults import Fault
+from dra_common.testing.apiserver.messages import Answer, Request, Stream
 from dra_common.testing.apiserver.status import Refusal
 
-Json = dict[str, Any]
 _POLL = 0.05
 """Seconds between looks whether a silent client has gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request as it arrived."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    body: Json | None
-    at: float = field(default_factory=time.time)
-    authorization: str = ""
-
-    @property
-    def is_watch(self) -> bool:
-        """Whether it asks for a stream."""
-        return self.method == "GET" and self.query.get("watch", "") in ("1", "true")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete answer; ``body`` is an object, or text for what is not JSON."""
-
-    code: int
-    body: Json | str
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A watch: lines until the iterator ends. None = nothing to say, a chance to notice that the client has gone."""
-
-    lines: Iterator[Json | None]
-    close: Callable[[], None]
 
 
 class Application(Protocol):

@@ -6,8 +6,9 @@ import copy
 import datetime as dt
 import random
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from dra_common.testing.apiserver.refusals import conflict, deleted, enforce, exists, not_found
 from dra_common.testing.apiserver.resources import Json, Key, Resource, Target
 from dra_common.testing.apiserver.selectors import Selector
 from dra_common.testing.apiserver.status import Cause, Refusal
@@ -32,7 +33,7 @@ class Registry:
         """Return a stored object. Raises Refusal (404)."""
         item = self.store.get(target.resource, target.key)
         if item is None:
-            raise _not_found(target)
+            raise not_found(target)
         return item
 
     # ------------------------------------------------------------------ writing
@@ -47,9 +48,9 @@ class Registry:
             if resource.has_status:
                 item.pop("status", None)
             named = Target(resource, metadata.get("namespace", ""), metadata["name"])
-            _enforce(named, resource.rules.check(item, None))
+            enforce(named, resource.rules.check(item, None))
             if self.store.get(resource, named.key) is not None:
-                raise _exists(named)
+                raise exists(named)
             return self.store.put(resource, named.key, item)
 
     def replace(self, target: Target, body: Json) -> Json:
@@ -64,7 +65,7 @@ class Registry:
             old = self.get(target)
             _check_preconditions(target, old, item.get("metadata", {}))
             item = resource.rules.admit(_merged(target, old, item), old)
-            _enforce(target, resource.rules.check(item, old))
+            enforce(target, resource.rules.check(item, old))
             if resource.generation and item.get("spec") != old.get("spec"):
                 item["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
             return self._settle(target, old, item)
@@ -86,7 +87,7 @@ class Registry:
             if old["metadata"].get("finalizers"):
                 return self._mark_deleted(target, old)
             self.store.remove(target.resource, target.key)
-        return _deleted(target, old)
+        return deleted(target, old)
 
     def _mark_deleted(self, target: Target, old: Json) -> Json:
         if old["metadata"].get("deletionTimestamp"):
@@ -121,7 +122,7 @@ class Registry:
                     metadata["generation"] += 1
             item = resource.rules.admit({**item, "metadata": metadata}, old)
             named = Target(resource, target.namespace, metadata["name"])
-            _enforce(named, resource.rules.check(item, None))
+            enforce(named, resource.rules.check(item, None))
             return self.store.put(resource, named.key, item)
 
     # ------------------------------------------------------------------ metadata
@@ -147,7 +148,7 @@ class Registry:
             cause = Cause(
                 "metadata.name", "FieldValueRequired", "Required value: name or generateName is required"
             )
-            _enforce(target, [cause])
+            enforce(target, [cause])
         while True:
             suffix = "".join(self._random.choices(_SUFFIX_LETTERS, k=_SUFFIX))
             name = base[:_LONGEST_BASE] + suffix
@@ -201,17 +202,17 @@ def _check_preconditions(target: Target, old: Json, wanted: Json, *, deleting: b
     stored = old["metadata"]
     uid, version = wanted.get("uid"), wanted.get("resourceVersion")
     if uid and uid != stored["uid"]:
-        raise _conflict(
+        raise conflict(
             target, f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored['uid']}"
         )
     if version and version != stored["resourceVersion"]:
         if deleting:
-            raise _conflict(
+            raise conflict(
                 target,
                 f"Precondition failed: ResourceVersion in precondition: {version}, "
                 f"ResourceVersion in object meta: {stored['resourceVersion']}",
             )
-        raise _conflict(
+        raise conflict(
             target,
             "the object has been modified; please apply your changes to the latest version and try again",
         )
@@ -240,45 +241,3 @@ def _merged(target: Target, old: Json, item: Json) -> Json:
         if "status" in old:
             merged["status"] = copy.deepcopy(old["status"])
     return merged
-
-
-# ---------------------------------------------------------------------- refusals
-
-
-def _details(target: Target) -> Json:
-    details = {"name": target.name, "group": target.resource.group, "kind": target.resource.plural}
-    return {name: value for name, value in details.items() if value}
-
-
-def _not_found(target: Target) -> Refusal:
-    return Refusal(404, f'{target.resource.qualified} "{target.name}" not found', details=_details(target))
-
-
-def _exists(target: Target) -> Refusal:
-    message = f'{target.resource.qualified} "{target.name}" already exists'
-    return Refusal(409, message, reason="AlreadyExists", details=_details(target))
-
-
-def _conflict(target: Target, why: str) -> Refusal:
-    message = f'Operation cannot be fulfilled on {target.resource.qualified} "{target.name}": {why}'
-    return Refusal(409, message, details=_details(target))
-
-
-def _enforce(target: Target, causes: Sequence[Cause]) -> None:
-    if not causes:
-        return
-    resource = target.resource
-    text = str(causes[0]) if len(causes) == 1 else "[" + ", ".join(map(str, causes)) + "]"
-    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    details = {**_details(target), "kind": resource.kind, "causes": [cause.as_json() for cause in causes]}
-    raise Refusal(422, f'{kind} "{target.name}" is invalid: {text}', details=details)
-
-
-def _deleted(target: Target, old: Json) -> Json:
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Success",
-        "details": {**_details(target), "uid": old["metadata"]["uid"]},
-    }

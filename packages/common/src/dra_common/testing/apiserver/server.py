@@ -13,7 +13,8 @@ from typing import Any, Self, TypeVar
 from dra_common.testing.apiserver.api import Api
 from dra_common.testing.apiserver.faults import Fault, Faults
 from dra_common.testing.apiserver.features import Features
-from dra_common.testing.apiserver.http import Answer, Connections, Request, Stream
+from dra_common.testing.apiserver.http import Connections
+from dra_common.testing.apiserver.messages import Answer, Request, Stream
 from dra_common.testing.apiserver.resources import Json, Resource, Target
 from dra_common.testing.apiserver.status import Refusal
 from dra_common.testing.apiserver.store import Store
@@ -175,13 +176,12 @@ class FakeApiServer:
     def wait_for(self, predicate: Callable[[], T], timeout: float = 10.0, what: str = "") -> T:
         """Wait until ``predicate()`` is true and return its value. Raises TimeoutError with the last requests."""
         deadline = time.monotonic() + timeout
-        with self._store.changed:
-            while not (value := predicate()):
-                if time.monotonic() >= deadline:
-                    last = ", ".join(f"{request.method} {request.path}" for request in self._requests[-8:])
-                    raise TimeoutError(
-                        f"waited {timeout:g} s for {what or 'a condition'}; last requests: {last}"
-                    )
+        # Not under the lock: the predicate may itself ask this server.
+        while not (value := predicate()):
+            if time.monotonic() >= deadline:
+                last = ", ".join(f"{request.method} {request.path}" for request in self.requests[-8:])
+                raise TimeoutError(f"waited {timeout:g} s for {what or 'a condition'}; last requests: {last}")
+            with self._store.changed:
                 self._store.changed.wait(_TICK)
         return value
 
@@ -246,6 +246,10 @@ class FakeApiServer:
 
     def answer(self, request: Request) -> Answer | Stream:
         """Check the token, then do what is asked."""
-        if self.token is not None and request.authorization.removeprefix("Bearer ") != self.token:
+        if self.token is not None and not self._knows(request.authorization):
             raise Refusal(401, "Unauthorized")
         return self._api.answer(request)
+
+    def _knows(self, authorization: str) -> bool:
+        scheme, _, token = authorization.partition(" ")
+        return scheme.lower() == "bearer" and token == self.token
