@@ -19,7 +19,7 @@ Unlike a kubelet it remembers no claims: every ``prepare`` is a call. It resolve
 """
 
 from dra_common.testing.kubelet.answers import ClaimAnswer, KubeletCallError, Registered
-from dra_common.testing.kubelet.claims import MemoryClaims
+from dra_common.testing.kubelet.claims import Gate, MemoryClaims
 from dra_common.testing.kubelet.fake import FakeKubelet
 from dra_common.testing.kubelet.node import KubeletNode
 from dra_common.testing.kubelet.wiping import WipeSlices, api_wiper
@@ -27,6 +27,7 @@ from dra_common.testing.kubelet.wiping import WipeSlices, api_wiper
 __all__ = [
     "ClaimAnswer",
     "FakeKubelet",
+    "Gate",
     "KubeletCallError",
     "KubeletNode",
     "MemoryClaims",

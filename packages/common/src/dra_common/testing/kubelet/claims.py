@@ -12,6 +12,30 @@ from dra_common.model import ClaimRef, PreparedDevice
 BeforeClaim = Callable[[ClaimRef, Deadline], None]
 
 
+class Gate:
+    """A ``before`` that holds every claim until it is opened, and tells how many wait."""
+
+    def __init__(self) -> None:
+        self._opened = threading.Event()
+        self._arrived = threading.Semaphore(0)
+
+    def __call__(self, ref: ClaimRef, _deadline: Deadline) -> None:
+        """Hold the claim, for a minute at most."""
+        self._arrived.release()
+        if not self._opened.wait(60):
+            raise TimeoutError(f"nobody opened the gate for {ref}")
+
+    def wait_for(self, claims: int, timeout: float = 10.0) -> None:
+        """Wait until so many more claims have arrived. Raises TimeoutError."""
+        for number in range(claims):
+            if not self._arrived.acquire(timeout=timeout):
+                raise TimeoutError(f"{number} of {claims} claims arrived within {timeout:g} s")
+
+    def open(self) -> None:
+        """Let all claims pass from now on."""
+        self._opened.set()
+
+
 class MemoryClaims:
     """Gives every claim a device of its own, the same for as long as the claim is prepared.
 

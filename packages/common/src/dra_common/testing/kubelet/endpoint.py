@@ -39,11 +39,12 @@ class Endpoint:
         gRPC's public way to learn of the state is a thread that ends with a traceback when the channel is closed.
         """
         core: Any = self._channel._channel  # type: ignore[attr-defined]  # noqa: SLF001 - see above
-        before, self.connected = self.connected, core.check_connectivity_state(True) == _READY
+        try_to_connect = True
+        before, self.connected = self.connected, core.check_connectivity_state(try_to_connect) == _READY
         return before != self.connected
 
     def close(self) -> None:
-        """Drop the connection; calls in flight are cancelled. Called by the thread that looks after it, or after that."""
+        """Drop the connection and cancel calls in flight; not while another thread looks after it."""
         self._channel.close()
         self.connected = False
 

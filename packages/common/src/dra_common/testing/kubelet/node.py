@@ -1,0 +1,66 @@
+"""The kubelet's folders of a node, and what runs in front of and behind the sockets in them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from dra_common.kubelet import KubeletPlugin
+from dra_common.ports import ClaimService
+from dra_common.readiness import Readiness
+from dra_common.testing.kubelet.fake import FakeKubelet
+
+
+class KubeletNode:
+    """Makes ``plugins`` and ``plugins_registry`` below ``root``; what it started is stopped at the end of the block.
+
+    Args:
+        root: an empty folder with a short path, since socket paths have at most 107 bytes.
+        claims: what the plugins serve.
+        driver: name of the driver.
+    """
+
+    def __init__(self, root: Path, claims: ClaimService, driver: str = "gpu.example.com") -> None:
+        self.driver: Final = driver
+        self.claims = claims
+        self.plugins: Final = root / "plugins"
+        self.registry: Final = root / "plugins_registry"
+        self.dra_socket: Final = self.plugins / driver / "dra.sock"
+        self.registration_socket: Final = self.registry / f"{driver}-reg.sock"
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.plugins.mkdir()
+        self.registry.mkdir()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def make_plugin(self, readiness: Readiness | None = None, workers: int = 16) -> KubeletPlugin:
+        """Make a plugin that is not started."""
+        plugin = KubeletPlugin(
+            driver_name=self.driver,
+            plugin_dir=self.dra_socket.parent,
+            registry_dir=self.registry,
+            claims=self.claims,
+            readiness=readiness or Readiness(),
+            workers=workers,
+        )
+        self._stack.callback(plugin.stop, grace=0)
+        return plugin
+
+    def start_plugin(self, readiness: Readiness | None = None, workers: int = 16) -> KubeletPlugin:
+        """Make a plugin and start it. Raises KubeletError."""
+        plugin = self.make_plugin(readiness, workers)
+        plugin.start()
+        return plugin
+
+    def start_kubelet(self, call_timeout: float = 45.0) -> FakeKubelet:
+        """Start a kubelet that tries failed registrations again soon."""
+        kubelet = FakeKubelet(self.registry, call_timeout=call_timeout, retry_delay=0.05)
+        return self._stack.enter_context(kubelet)
