@@ -2,8 +2,8 @@
 
 .. code-block:: text
 
-    start: state folders -> recovery -> first look at the machine -> DRA socket -> registration socket -> publisher
-    stop:  registration and DRA sockets -> reconciler -> publisher; ResourceSlices stay
+    start: state folders -> recovery -> first look at the machine -> sockets -> publisher
+    stop:  sockets (calls in flight finish) -> reconciler -> publisher; ResourceSlices stay
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dra_common.cdi import SpecDir
@@ -21,18 +22,18 @@ from dra_common.definition import Definition
 from dra_common.engine import Engine
 from dra_common.holds import FileHolds
 from dra_common.hosts import open_host, open_uevents
-from dra_common.inventory import Inventory, revert_failed_taint
+from dra_common.inventory import Inventory
 from dra_common.kubelet import HealthServer, KubeletPlugin
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
-from dra_common.model import Snapshot, Taint
-from dra_common.ports import ApiServer, Host
+from dra_common.ports import ApiServer, Doorbell
 from dra_common.publisher import Publisher
 from dra_common.readiness import Readiness
-from dra_common.reconciler import Reconciler
-from dra_common.records import FileRecords
+from dra_common.reconciler import Reconciler, Timing
+from dra_common.records import FileRecords, claims_folder
 from dra_common.recovery import Recovery, failed_devices
 from dra_common.settings import Settings
+from dra_common.slicer import Slicer
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,87 @@ def run(definition: Definition, settings: Settings, version: str) -> None:
         signal.signal(number, lambda *_: stop.set())
     _log.info("%s %s on node %s", definition.driver.name, version, settings.node_name)
     with ExitStack() as stack:
-        App(definition, settings, stack).start()
+        App(definition, settings).start(stack)
         stop.wait()
-        _log.info("asked to stop: finishing calls in flight; ResourceSlices stay")
+        _log.info("asked to stop: calls in flight may finish, ResourceSlices stay")
+
+
+class App:
+    """Everything of one driver on one node, wired."""
+
+    def __init__(self, definition: Definition, settings: Settings) -> None:
+        self._driver, self._settings = definition.driver, settings
+        self._data = settings.kubelet_plugins_dir / definition.driver.name
+        self._host = open_host(settings.host)
+        self._state = _state(self._data, settings, definition.driver)
+        self._locks = FileLocks(claims_folder(self._data), self._data / "hardware")
+        self._readiness = Readiness()
+        self._api = connect(str(settings.kubeconfig) if settings.kubeconfig else None)
+
+    def start(self, stack: ExitStack) -> None:
+        """Start everything; ``stack`` stops it again, also what was started before a failure. Raises DraError."""
+        stack.callback(self._api.close)
+        health = HealthServer(self._settings.healthcheck_port, self._readiness)
+        health.start()
+        stack.callback(health.stop)
+        publisher, slicer = self._publishing(self._api)
+        reconciler = self._reconciler(slicer)
+        lifecycle = self._recover(reconciler)
+        reconciler.start()
+        stack.callback(publisher.stop)
+        stack.callback(slicer.stop)
+        stack.callback(reconciler.stop)
+        self._serve(lifecycle, stack)
+        publisher.start()
+        slicer.start()
+
+    def _publishing(self, api: ApiServer) -> tuple[Publisher, Slicer]:
+        node = self._settings.node_name
+        publisher = Publisher(
+            api,
+            driver=self._driver.name,
+            node=node,
+            node_uid=partial(node_uid, api, node),
+            on_dropped=lambda dropped: slicer.without(dropped.features),
+        )
+        slicer = Slicer(self._driver.name, publish=publisher.publish, version=partial(server_version, api))
+        return publisher, slicer
+
+    def _reconciler(self, slicer: Slicer) -> Reconciler:
+        return Reconciler(
+            self._driver,
+            self._host,
+            Inventory(self._driver.name),
+            publish=slicer.take,
+            held=lambda: {device for device, _ in self._state.holds.holders()},
+            failed=lambda: failed_devices(self._state),
+            uevents=open_uevents(self._settings.host, self._driver.uevent_subsystems),
+            timing=Timing(rescan=self._settings.rescan_seconds),
+        )
+
+    def _recover(self, doorbell: Doorbell) -> Lifecycle[Any]:
+        lifecycle = Lifecycle(self._driver, self._host, self._state, doorbell, self._host.boot_id())
+        Recovery(lifecycle, self._state, self._locks).run()
+        self._readiness.met("recovered")
+        return lifecycle
+
+    def _serve(self, lifecycle: Lifecycle[Any], stack: ExitStack) -> None:
+        claims = ClusterClaims(self._api)
+        engine = Engine(self._driver, lifecycle, claims, self._locks, self._settings.node_name)
+        plugin = KubeletPlugin(
+            driver_name=self._driver.name,
+            plugin_dir=self._data,
+            registry_dir=self._settings.kubelet_registry_dir,
+            claims=engine,
+            readiness=self._readiness,
+        )
+        stack.callback(plugin.stop, _GRACE)
+        plugin.start()
+
+
+def _state(data: Path, settings: Settings, driver: Any) -> State:  # noqa: ANN401 - a driver of any hardware
+    return State(
+        FileRecords(claims_folder(data)),
+        FileHolds(data / "held"),
+        SpecDir(settings.cdi_dynamic_root, driver.cdi_vendor, driver.cdi_classes),
+    )

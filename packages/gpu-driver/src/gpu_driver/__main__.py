@@ -1,0 +1,35 @@
+"""``gpu-driver``: the DRA driver for Intel GPUs."""
+
+from __future__ import annotations
+
+import sys
+
+from dra_common.cli import main as run_command
+from dra_common.definition import Definition
+from dra_common.simulate import Simulation
+
+from gpu_driver.driver import GpuDriver
+
+
+def _simulation() -> Simulation:
+    from gpu_driver.simulation import SIMULATION  # noqa: PLC0415 - only for simulated machines
+
+    return SIMULATION
+
+
+DEFINITION = Definition(
+    program="gpu-driver",
+    distribution="dra-gpu-driver",
+    title="Kubernetes DRA driver for Intel GPUs: publishes the GPUs of a node and gives claims their devices.",
+    driver=GpuDriver(),
+    simulation=_simulation,
+)
+
+
+def main() -> None:
+    """Run one command of the command line."""
+    sys.exit(run_command(DEFINITION))
+
+
+if __name__ == "__main__":
+    main()
