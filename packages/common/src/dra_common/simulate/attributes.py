@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -172,16 +172,7 @@ def _store_uevent(machine: Machine, function: Function, text: str) -> None:
 
 def _store_remove(machine: Machine, function: Function, text: str) -> None:
     if parse_unsigned(text, 64):
-        for gone in tuple(_below(machine, function)):
-            machine.remove_function(gone)
-        machine.remove_function(function)
-
-
-def _below(machine: Machine, bridge: Function) -> Iterator[Function]:
-    for function in reversed(tuple(machine.functions.values())):
-        # VFs go with their PF.
-        if function.spec.parent.startswith(bridge.folder) and not function.is_vf:
-            yield function
+        machine.remove_below(function)
 
 
 def _store_reset(machine: Machine, function: Function, text: str) -> None:

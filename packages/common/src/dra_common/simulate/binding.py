@@ -8,6 +8,7 @@ Order of links, driver callbacks and uevents is that of ``really_probe`` and ``_
 from __future__ import annotations
 
 import errno
+import logging
 from typing import TYPE_CHECKING
 
 from dra_common.simulate import attributes
@@ -17,6 +18,8 @@ from dra_common.simulate.kernel_driver import KernelDriver
 
 if TYPE_CHECKING:
     from dra_common.simulate.machine import Machine
+
+_log = logging.getLogger(__name__)
 
 
 def matches(machine: Machine, driver: KernelDriver, function: Function) -> bool:
@@ -39,16 +42,28 @@ def bind(machine: Machine, driver: KernelDriver, function: Function) -> None:
     _probe(machine, driver, function)
 
 
+def force(machine: Machine, driver: KernelDriver, function: Function) -> None:
+    """Bind as :func:`bind`, but as if ``sriov_drivers_autoprobe`` were on: what somebody did at an earlier time."""
+    if not matches(machine, driver, function):
+        raise refuse(errno.ENODEV, f"{function.bdf}: {driver.name} does not match")
+    _probe(machine, driver, function)
+
+
 def attach(machine: Machine, function: Function) -> None:
     """Offer the function to all loaded drivers; nothing happens when none takes it (``device_attach``)."""
     for driver in machine.drivers.values():
         if function.driver is not None or not _may_probe(function):
             return
-        if matches(machine, driver, function):
-            try:
-                _probe(machine, driver, function)
-            except OSError:
-                continue  # the kernel logs it and asks the next driver
+        attach_one(machine, driver, function)
+
+
+def attach_one(machine: Machine, driver: KernelDriver, function: Function) -> None:
+    """Offer the function to one driver; a probe that fails is logged by the kernel and leaves it unbound."""
+    if _may_probe(function) and matches(machine, driver, function):
+        try:
+            _probe(machine, driver, function)
+        except OSError as error:
+            _log.warning("%s: probe of %s failed: %s", driver.name, function.bdf, error)
 
 
 def unbind(machine: Machine, function: Function) -> None:
@@ -59,7 +74,7 @@ def unbind(machine: Machine, function: Function) -> None:
     # Order of the kernel: the link goes at once, the event comes when the driver is done.
     machine.remove(f"{function.folder}/driver")
     machine.sys.remove(f"bus/pci/drivers/{driver.name}/{function.bdf}")
-    if function.vfs:
+    if function.num_vfs:
         machine.disable_vfs(function)
     driver.remove(machine, function)
     machine.release(function)
@@ -78,7 +93,7 @@ def _probe(machine: Machine, driver: KernelDriver, function: Function) -> None:
     attributes.write_uevent(machine, function)
     try:
         driver.probe(machine, function)
-    except OSError:
+    except Exception:
         _undo_probe(machine, driver, function)
         raise
     _refresh(machine, function)

@@ -27,7 +27,8 @@ class Function:
         vf_index: the N of ``virtfnN``; -1 for a function that is no VF.
         driver: what is bound.
         driver_override: the name, or None (``(null)``).
-        vfs: enabled VFs in order of their index.
+        vfs: enabled VFs in order of their index, without those that were removed one by one.
+        num_vfs: ``sriov_numvfs``.
         total_vfs: ``sriov_totalvfs``; a driver may lower it while it is bound.
         autoprobe: ``sriov_drivers_autoprobe``.
         undo: how to take away what the bound driver added, run in reverse order.
@@ -40,6 +41,7 @@ class Function:
     driver: KernelDriver | None = None
     driver_override: str | None = None
     vfs: list[Function] = field(default_factory=list)
+    num_vfs: int = 0
     total_vfs: int = 0
     autoprobe: bool = True
     undo: list[Callable[[], None]] = field(default_factory=list)

@@ -57,6 +57,9 @@ class KernelDriver:
         """Whether the id table has this function (``driver_override`` and new_id are the core's business)."""
         raise NotImplementedError
 
+    def load(self, machine: Machine) -> None:
+        """Add what exists as soon as the module is loaded, hardware or not."""
+
     def probe(self, machine: Machine, function: Function) -> None:
         """Take the function: add files, class devices and nodes, with ``owner=function``.
 

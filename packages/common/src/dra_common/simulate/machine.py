@@ -6,15 +6,15 @@ a method says devfs. Things added with an ``owner`` vanish by themselves when th
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dra_common.ports import Uevent
 from dra_common.simulate import attributes, binding, sriov
+from dra_common.simulate.dynamic_id import DynamicId
 from dra_common.simulate.function import Function
-from dra_common.simulate.kernel_driver import IdDriver, KernelDriver
+from dra_common.simulate.hub import Hub
+from dra_common.simulate.kernel_driver import KernelDriver
 from dra_common.simulate.profile import FunctionSpec, Profile
 from dra_common.simulate.tree import DiskTree
 
@@ -42,30 +42,32 @@ class Machine:
     Args:
         profile: what to build.
         root: where.
-        drivers: the loaded kernel drivers, in the order in which they are asked.
+        hub: who hears the uevents.
         device_nodes: make real character devices (needs CAP_MKNOD) instead of plain files.
+
+    Attributes:
+        drivers: loaded kernel drivers by name, in the order in which they are asked.
+        functions: present PCI functions by address.
+        stores: what writes to attributes do, by path.
+        nodes: device nodes below devfs and the function whose driver answers them.
+        autoprobe: the bus's ``drivers_autoprobe``.
     """
 
-    def __init__(
-        self, profile: Profile, root: Path, drivers: Mapping[str, KernelDriver], *, device_nodes: bool = False
-    ) -> None:
+    def __init__(self, profile: Profile, root: Path, hub: Hub, *, device_nodes: bool = False) -> None:
         self.profile = profile
-        self.root = root
-        self.drivers = dict(drivers)
+        self.hub = hub
         self.device_nodes = device_nodes
         self.sys = DiskTree(root / "sys")
         self.dev = DiskTree(root / "dev")
         self.proc = DiskTree(root / "proc")
-        self.lock = threading.RLock()
+        self.drivers: dict[str, KernelDriver] = {}
         self.functions: dict[str, Function] = {}
         self.stores: dict[str, Store] = {}
         self.nodes: dict[str, Function | None] = {}
-        self.dynamic_ids: dict[str, list[IdDriver]] = {name: [] for name in drivers}
+        self.dynamic_ids: dict[str, list[DynamicId]] = {}
         self.autoprobe = True
         self._classes: dict[str, ClassDevice] = {}
         self._numbers: dict[str, set[int]] = {}
-        self._listeners: list[Callable[[Uevent], None]] = []
-        self._seqnum = 0
 
     # ------------------------------------------------------------------ files
 
@@ -82,7 +84,7 @@ class Machine:
         self.sys.write(path, text, mode or (0o644 if store else 0o444))
         if store:
             self.stores[path] = store
-        self._own(owner, lambda: self.remove(path))
+        self.on_release(owner, lambda: self.remove(path))
 
     def set_file(self, path: str, text: str) -> None:
         """Change what an attribute says; it keeps its store."""
@@ -92,17 +94,17 @@ class Machine:
     def add_sparse(self, path: str, size: int, *, owner: Function | None = None) -> None:
         """Add a binary file of ``size`` bytes (``resource2``)."""
         self.sys.sparse(path, size)
-        self._own(owner, lambda: self.remove(path))
+        self.on_release(owner, lambda: self.remove(path))
 
     def add_link(self, path: str, target: str, *, owner: Function | None = None) -> None:
         """Add a link to ``target``, itself a path below sysfs; the text of the link is made relative."""
         self.sys.link(path, target)
-        self._own(owner, lambda: self.remove(path))
+        self.on_release(owner, lambda: self.remove(path))
 
     def add_dev_link(self, path: str, text: str, *, owner: Function | None = None) -> None:
         """Add a link below devfs with exactly this text, as udev does for ``dri/by-path``."""
         self.dev.link_text(path, text)
-        self._own(owner, lambda: self._remove_dev(path))
+        self.on_release(owner, lambda: self._remove_dev(path))
 
     def remove(self, path: str) -> None:
         """Remove a file, link or folder and what is below; folders of devices that become empty go too."""
@@ -144,7 +146,7 @@ class Machine:
         properties = _properties(dev, devname, devtype)
         device = ClassDevice(folder, subsystem, properties, devname, dev)
         self._classes[folder] = device
-        self._own(owner, lambda: self.remove_class_device(folder))
+        self.on_release(owner, lambda: self.remove_class_device(folder))
         self._class_files(device, parent, files or {})
         if dev and devname:
             self.dev.device_node(devname, *dev, node_mode, real=self.device_nodes)
@@ -203,7 +205,7 @@ class Machine:
         while number in taken:
             number += 1
         taken.add(number)
-        self._own(owner, lambda: self.free(pool, number))
+        self.on_release(owner, lambda: self.free(pool, number))
         return number
 
     def free(self, pool: str, number: int) -> None:
@@ -225,6 +227,17 @@ class Machine:
         attributes.unmake(self, function)
         del self.functions[function.bdf]
         self.emit("remove", function.folder, "pci", properties)
+
+    def remove_below(self, function: Function) -> None:
+        """Make a function vanish, and before it everything behind it if it is a bridge."""
+        for other in reversed(tuple(self.functions.values())):
+            # VFs go with their PF.
+            if f"{other.spec.parent}/".startswith(f"{function.folder}/") and not other.is_vf:
+                self.remove_function(other)
+        if function.pf is not None:
+            sriov.remove(self, function.pf, function)
+        else:
+            self.remove_function(function)
 
     def vf_group(self, pf: FunctionSpec, index: int) -> int | None:
         """Return the IOMMU group of a new VF: the profile's, else the first free one; None without an IOMMU."""
@@ -272,24 +285,8 @@ class Machine:
     # ------------------------------------------------------------------ events
 
     def emit(self, action: str, folder: str, subsystem: str, properties: Mapping[str, str]) -> None:
-        """Send a uevent to all listeners."""
-        self._seqnum += 1
-        devpath = f"/{folder}"
-        envelope = {"ACTION": action, "DEVPATH": devpath, "SUBSYSTEM": subsystem}
-        event = Uevent(action, devpath, subsystem, {**envelope, **properties, "SEQNUM": str(self._seqnum)})
-        for listener in tuple(self._listeners):
-            listener(event)
-
-    def listen(self, listener: Callable[[Uevent], None]) -> Callable[[], None]:
-        """Call ``listener`` for every uevent, under the machine's lock; returns what ends it."""
-        with self.lock:
-            self._listeners.append(listener)
-        return lambda: self._silence(listener)
-
-    def _silence(self, listener: Callable[[Uevent], None]) -> None:
-        with self.lock:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
+        """Send a uevent to all who listen."""
+        self.hub.emit(action, f"/{folder}", subsystem, properties)
 
     # ------------------------------------------------------------------ ownership
 
@@ -298,7 +295,8 @@ class Machine:
         while function.undo:
             function.undo.pop()()
 
-    def _own(self, owner: Function | None, undo: Callable[[], None]) -> None:
+    def on_release(self, owner: Function | None, undo: Callable[[], None]) -> None:
+        """Call ``undo``, which must bear being late, when ``owner`` loses its driver."""
         if owner is not None:
             owner.undo.append(undo)
 

@@ -8,6 +8,7 @@
     drivers: [xe, vfio-pci, xe-vfio-pci]        # loaded kernel drivers, in the order of registration
     numa: {0: 0-31, 1: 32-63}                   # NUMA node -> its CPUs
     dmem: {drm/0000:18:00.0/vram0: 17095983104} # cgroup dmem.capacity; a line shows while the card has DRM nodes
+    vfio_cdev: true                             # the kernel has VFIO_DEVICE_CDEV (/dev/vfio/devices, /dev/iommu)
     functions:
       - bdf: 0000:18:00.0
         path: [0000:15:01.0, 0000:16:00.0]      # bridges from the root complex; undescribed ones get default ids
@@ -25,7 +26,7 @@
         …
 
 ``driver`` says what is bound when the machine is first seen: left out = whatever the kernel would bind, ``none`` =
-nothing, or a driver's name. Everything is checked before anything is made; unknown keys are refused.
+nothing, or a driver's name. ``present: false`` is hardware that is plugged in later. Everything is checked before anything is made; unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ class FunctionSpec(_Model):
     subsystem_device: Hex16 = "0x0000"
     numa_node: Annotated[int, Field(ge=-1)] = -1
     iommu_group: Annotated[int, Field(ge=0)] | None = None
+    present: bool = True
     driver: str = AUTO
     driver_override: Line | None = None
     reset_methods: tuple[str, ...] = ("flr", "bus")
@@ -157,6 +159,7 @@ class Profile(_Model):
     boot_id: Uuid | None = None
     drivers: tuple[str, ...] = ()
     numa: dict[Annotated[int, Field(ge=0)], Line] = {0: "0-3"}
+    vfio_cdev: bool = True
     dmem: dict[str, Annotated[int, Field(ge=0)]] = {}
     functions: tuple[FunctionSpec, ...] = ()
 

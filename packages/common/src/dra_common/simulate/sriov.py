@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from typing import TYPE_CHECKING
 
 from dra_common.simulate import attributes, binding
@@ -13,42 +14,50 @@ from dra_common.simulate.profile import FunctionSpec, SriovSpec, vf_bdf
 if TYPE_CHECKING:
     from dra_common.simulate.machine import Machine
 
+_log = logging.getLogger(__name__)
+
 
 def store_numvfs(machine: Machine, pf: Function, text: str) -> None:
     """Do what a write to ``sriov_numvfs`` does; the checks are in the kernel's order (``sriov_numvfs_store``)."""
     count = parse_unsigned(text, 16)
     if count > pf.total_vfs:
         raise refuse(errno.ERANGE, f"{count} > {pf.total_vfs}")
-    if count == len(pf.vfs):
+    if count == pf.num_vfs:
         return
     driver = pf.driver
     if driver is None:
         raise refuse(errno.ENOENT, f"{pf.bdf}: no driver")
     if not driver.sriov:
         raise refuse(errno.ENOENT, f"{pf.bdf}: {driver.name} does not support SR-IOV configuration via sysfs")
-    if count and pf.vfs:
-        raise refuse(errno.EBUSY, f"{pf.bdf} has {len(pf.vfs)} VFs")
-    driver.sriov_configure(machine, pf, count)
+    if count and pf.num_vfs:
+        raise refuse(errno.EBUSY, f"{pf.bdf} has {pf.num_vfs} VFs")
+    done = driver.sriov_configure(machine, pf, count)
+    if done != count:
+        _log.warning("%s: %d VFs requested; %d enabled", pf.bdf, count, done)
 
 
 def enable(machine: Machine, pf: Function, count: int) -> None:
     """Make VFs 0 to ``count`` - 1 appear, then tell of the PF's change."""
     for index in range(count):
         _add(machine, pf, index)
-    _write_numvfs(machine, pf)
+    _set_numvfs(machine, pf, count)
     machine.emit("change", pf.folder, "pci", attributes.properties(pf))
 
 
 def disable(machine: Machine, pf: Function) -> None:
     """Make all VFs vanish, in ascending order."""
-    if not pf.vfs:
-        return
     for vf in tuple(pf.vfs):
-        machine.remove(f"{pf.folder}/virtfn{vf.vf_index}")
-        machine.remove(f"{vf.folder}/physfn")
-        machine.remove_function(vf)
-    pf.vfs.clear()
-    _write_numvfs(machine, pf)
+        remove(machine, pf, vf)
+    if pf.num_vfs:
+        _set_numvfs(machine, pf, 0)
+
+
+def remove(machine: Machine, pf: Function, vf: Function) -> None:
+    """Make one VF vanish; ``sriov_numvfs`` does not follow when it is not all of them."""
+    machine.remove(f"{pf.folder}/virtfn{vf.vf_index}")
+    machine.remove(f"{vf.folder}/physfn")
+    pf.vfs.remove(vf)
+    machine.remove_function(vf)
 
 
 def set_total(machine: Machine, pf: Function, total: int) -> None:
@@ -93,5 +102,6 @@ def _add(machine: Machine, pf: Function, index: int) -> None:
         binding.attach(machine, vf)
 
 
-def _write_numvfs(machine: Machine, pf: Function) -> None:
-    machine.set_file(f"{pf.folder}/sriov_numvfs", str(len(pf.vfs)))
+def _set_numvfs(machine: Machine, pf: Function, count: int) -> None:
+    pf.num_vfs = count
+    machine.set_file(f"{pf.folder}/sriov_numvfs", str(count))

@@ -90,6 +90,11 @@ class DiskTree:
         else:
             place.unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        """Remove everything below the root; the root stays, as somebody may have it mounted."""
+        for name in self.names(""):
+            self.remove(name)
+
     def prune(self, path: str) -> None:
         """Remove this folder and those above as long as they are empty."""
         place = self._at(path)

@@ -1,0 +1,62 @@
+"""DRM nodes, the same for every kernel driver that has some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dra_common.simulate.function import Function
+from dra_common.simulate.kernel_driver import IdDriver
+from dra_common.simulate.machine import Machine
+
+MAJOR = 226
+FIRST_RENDER = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Folders of the nodes of one function; ``render`` is empty if it has no render node."""
+
+    card: str
+    render: str = ""
+
+
+def add_card(
+    machine: Machine, function: Function, *, render: bool = True, files: Mapping[str, str] | None = None
+) -> Card:
+    """Add ``drm/cardN``, ``drm/renderDM``, their nodes and udev's ``dri/by-path`` links.
+
+    Each kind has the lowest free number, independently of the other. ``files`` are attributes of the card's folder.
+    """
+    folders = {"render": ""}
+    if render:
+        folders["render"] = _add_minor(machine, function, "render", FIRST_RENDER, {})
+    folders["card"] = _add_minor(machine, function, "card", 0, files or {})
+    return Card(**folders)
+
+
+def _add_minor(machine: Machine, function: Function, kind: str, first: int, files: Mapping[str, str]) -> str:
+    number = machine.allocate(f"drm-{kind}", first, owner=function)
+    name = f"renderD{number}" if kind == "render" else f"card{number}"
+    machine.add_dev_link(f"dri/by-path/pci-{function.bdf}-{kind}", f"../{name}", owner=function)
+    return machine.add_class_device(
+        function.folder,
+        "drm",
+        name,
+        dev=(MAJOR, number),
+        devname=f"dri/{name}",
+        devtype="drm_minor",
+        files=files,
+        owner=function,
+    )
+
+
+class DisplayDriver(IdDriver):
+    """A plain display adapter with a card and no render node: the BMC of a server (``ast``)."""
+
+    def __init__(self, name: str, ids: Iterable[str], *, module: str = "") -> None:
+        super().__init__(name, ids, module=module)
+
+    def probe(self, machine: Machine, function: Function) -> None:
+        """Add the card."""
+        add_card(machine, function, render=False)
