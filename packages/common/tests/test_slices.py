@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -235,11 +236,10 @@ def test_quantities_are_printed_as_the_server_prints_them(quantity: Quantity, te
 
 @given(st.integers(0, 2**62), st.sampled_from(["binary", "decimal"]))
 def test_a_quantity_s_text_is_its_value(value: int, family: Any) -> None:
-    text = str(Quantity(value, family))
-    digits = text.rstrip("kMGTPEi")
-    suffix = text[len(digits) :]
-    factor = 1024 if suffix.endswith("i") else 1000
-    assert int(digits) * factor ** ("kMGTPE".upper().find(suffix[:1].upper()) + 1 if suffix else 0) == value
+    powers = {suffix: power for power, suffix in enumerate(("", "K", "M", "G", "T", "P", "E"))}
+    text = re.fullmatch(r"([0-9]+)([kKMGTPE]?)(i?)", str(Quantity(value, family)))
+    assert text is not None
+    assert int(text[1]) * (1024 if text[3] else 1000) ** powers[text[2].upper()] == value
 
 
 # ---------------------------------------------------------------------- features
