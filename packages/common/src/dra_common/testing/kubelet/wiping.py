@@ -46,10 +46,12 @@ class Wiper:
     Args:
         wipe: does it.
         delay: seconds that a driver may be out of reach.
+        clock: seconds, never going back.
     """
 
-    def __init__(self, wipe: WipeSlices, delay: float) -> None:
+    def __init__(self, wipe: WipeSlices, delay: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._wipe = wipe
+        self._clock = clock
         self._delay = delay
         self._unusable_since: dict[str, float] = {}
         self._due: dict[str | None, float] = {}
@@ -57,12 +59,12 @@ class Wiper:
     def kubelet_started(self) -> None:
         """Everything of this node goes, now; what was known of drivers is forgotten."""
         self._unusable_since.clear()
-        self._due = {None: time.monotonic()}
+        self._due = {None: self._clock()}
         self._wipe_due()
 
     def look(self, usable: Mapping[str, bool]) -> None:
         """Take note which of the drivers ever registered are usable now, and wipe what is due."""
-        now = time.monotonic()
+        now = self._clock()
         for driver, is_usable in usable.items():
             if is_usable:
                 self._unusable_since.pop(driver, None)
@@ -73,7 +75,7 @@ class Wiper:
         self._wipe_due()
 
     def _wipe_due(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         for driver in [driver for driver, moment in self._due.items() if moment <= now]:
             try:
                 self._wipe(driver)
