@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from dra_common.publisher.compare import content, fingerprint
-from dra_common.publisher.sync import Owner, SyncPlan, plan_sync
+from dra_common.publisher.sync import Owner, SyncPlan, index_of, index_prefix, plan_sync
 from dra_common.slices import SliceContent
 from hypothesis import given
 from hypothesis import strategies as st
@@ -310,10 +310,20 @@ def test_68_what_is_no_index_of_this_pool(shelf: Shelf, name: str) -> None:
     assert counts(plan) == (1, 0, 1)
 
 
-def test_68_the_index_grows_with_the_pool() -> None:
-    plan = plan_sync([SliceContent()] * 0x100001, [], OWNER)
-    assert plan.creates[0]["metadata"]["generateName"].startswith("000000-")
-    assert plan.creates[-1]["metadata"]["generateName"].startswith("100000-")
+@pytest.mark.parametrize(
+    ("index", "count", "prefix"),
+    [
+        (0, 1, "00000-"),
+        (0xFFFFF, 0x100000, "fffff-"),
+        (0, 0x100001, "000000-"),
+        (0x100000, 0x100001, "100000-"),
+    ],
+)
+def test_68_the_index_grows_with_the_pool(index: int, count: int, prefix: str) -> None:
+    assert index_prefix(index, count) == prefix
+    assert index_of(f"{prefix}gpu", count) == index
+    assert index_of(f"0{prefix}gpu", count) is None
+    assert index_of(f"{prefix}gpu", index) is None
 
 
 def test_69_a_node_made_anew_gets_its_slices_back(shelf: Shelf) -> None:

@@ -99,22 +99,24 @@ def _kept(
     """Return index -> the slice that stays for it; of two with the same index the one whose name sorts first."""
     kept: dict[int, Mapping[str, Any]] = {}
     for item in sorted(slices, key=lambda item: str(item["metadata"]["name"])):
-        index = _index(item["metadata"]["name"], count)
+        index = index_of(item["metadata"]["name"], count)
         if _pool(item) == owner.node and _generation(item) == latest and index is not None:
             kept.setdefault(index, item)
     return kept
 
 
-def _digits(count: int) -> int:
-    return max(_MIN_DIGITS, len(f"{max(count - 1, 0):x}"))
+def index_prefix(index: int, count: int) -> str:
+    """Return what the name of slice ``index`` of ``count`` begins with: lower-case hex, at least five digits, ``-``."""
+    return f"{index:0{max(_MIN_DIGITS, len(f'{count - 1:x}'))}x}-"
 
 
-def _index(name: str, count: int) -> int | None:
+def index_of(name: str, count: int) -> int | None:
+    """Return the index in the name of a slice, None if it has none that fits a pool of ``count`` slices."""
     match = _INDEX.match(name)
-    if match is None or len(match[1]) != _digits(count):
+    if match is None:
         return None
     index = int(match[1], 16)
-    return index if index < count else None
+    return index if index < count and match[0] == index_prefix(index, count) else None
 
 
 def _pool(item: Mapping[str, Any]) -> str:
@@ -160,7 +162,7 @@ def _updated(item: Mapping[str, Any], spec: Mapping[str, Any], owner: Owner) -> 
 
 def _created(index: int, spec: Mapping[str, Any], owner: Owner, count: int) -> dict[str, Any]:
     metadata = {
-        "generateName": f"{index:0{_digits(count)}x}-{owner.driver}-{owner.node}-",
+        "generateName": f"{index_prefix(index, count)}{owner.driver}-{owner.node}-",
         "ownerReferences": [owner.reference()],
     }
     return {"apiVersion": API_VERSION, "kind": "ResourceSlice", "metadata": metadata, "spec": dict(spec)}
