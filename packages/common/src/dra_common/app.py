@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -41,16 +40,18 @@ _GRACE = 10.0
 """Seconds that calls in flight have to finish when the process is asked to stop."""
 
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
 def run(definition: Definition, settings: Settings, version: str) -> None:
     """Serve the kubelet until SIGTERM, SIGINT, SIGHUP or SIGQUIT. Raises DraError if it cannot start."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked here and in every thread to come, and fetched below: a handler could interrupt this thread anywhere.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     _log.info("%s %s on node %s", definition.driver.name, version, settings.node_name)
     with ExitStack() as stack:
         App(definition, settings).start(stack)
-        stop.wait()
-        _log.info("asked to stop: calls in flight may finish, ResourceSlices stay")
+        number = signal.sigwait(_SIGNALS)
+        _log.info("%s: calls in flight may finish, ResourceSlices stay", signal.Signals(number).name)
 
 
 class App:
