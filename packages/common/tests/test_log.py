@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from dra_common.log import LogFormat, bind, setup
+from dra_common.log import LogFormat, annotate, bind, setup
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,24 @@ def test_json_lines_are_one_object_each_whatever_they_hold() -> None:
     assert read["msg"] == 'two\nlines and "quotes"', "a bound field never replaces the message"
     assert (read["claim"], read["level"], read["logger"]) == ("ns/ü", "error", "gpu_driver.x")
     assert read["ts"].endswith("Z")
+
+
+def test_a_field_learned_on_the_way_stays_to_the_end_of_the_call() -> None:
+    out = io.StringIO()
+    setup("json", stream=out)
+    log = logging.getLogger("dra_common")
+
+    def learn() -> None:
+        annotate(device="x")
+
+    with bind(claim="a/b"):
+        log.info("before")
+        learn()
+        log.info("after")
+    log.info("outside")
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line.get("device") for line in lines] == [None, "x", None]
+    assert lines[1]["claim"] == "a/b"
 
 
 def test_fields_end_with_their_block_also_after_an_error() -> None:

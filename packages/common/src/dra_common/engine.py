@@ -7,7 +7,7 @@ all on disk, are what keeps them apart, within this process and between two.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic
@@ -17,6 +17,7 @@ from dra_common.config import configure
 from dra_common.deadline import Deadline
 from dra_common.driver import Driver, H
 from dra_common.lifecycle import Lifecycle
+from dra_common.log import annotate
 from dra_common.model import Claim, ClaimRecord, ClaimRef, Phase, PreparedDevice
 from dra_common.ports import ClaimReader, Locks
 
@@ -68,9 +69,11 @@ class Engine(Generic[H]):
             if record is None:
                 self.lifecycle.forget(ref.uid)
             else:
+                _annotate(planned.allocated.device for planned in record.plan.devices)
                 with self.locks.parents(record.plan.parents, deadline):
                     self.lifecycle.undo(record)
-        _log.info("unprepared" if record else "nothing to unprepare: the claim is not known")
+        if record is None:
+            _log.info("the claim is not known: nothing to unprepare")
 
     @contextmanager
     def _locked(self, uid: str, deadline: Deadline) -> Iterator[None]:
@@ -83,13 +86,17 @@ class Engine(Generic[H]):
                     self.locks.forget_claim(uid)
 
     def _answer_again(self, record: ClaimRecord) -> tuple[PreparedDevice, ...]:
+        _annotate(device.device for device in record.answer)
         self.lifecycle.restore_specs(record)
         _log.info("already prepared: answered from its record")
         return record.answer
 
     def _read(self, ref: ClaimRef, deadline: Deadline) -> Claim:
         """GET the claim, outside every lock."""
-        return read_allocation(self.claims.read(ref, deadline), ref, driver=self.driver.name, pool=self.pool)
+        raw = self.claims.read(ref, deadline)
+        claim = read_allocation(raw, ref, driver=self.driver.name, pool=self.pool)
+        _annotate(result.device for result in claim.results)
+        return claim
 
     def _prepare(
         self, claim: Claim, record: ClaimRecord | None, deadline: Deadline
@@ -106,5 +113,10 @@ class Engine(Generic[H]):
             hardware = self.lifecycle.hardware(devices, claim.ref) if devices else {}
             plan = self.driver.plan(wanted, hardware)
             prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, before)
-        _log.info("prepared %s", ", ".join(sorted(devices)) or "nothing: no device of this driver")
         return prepared.answer
+
+
+def _annotate(devices: Iterable[str]) -> None:
+    """From here on every log line of the call names its devices."""
+    if named := ",".join(sorted(set(devices))):
+        annotate(device=named)

@@ -31,6 +31,11 @@ def bind(**fields: object) -> Iterator[None]:
         _fields.reset(token)
 
 
+def annotate(**fields: object) -> None:
+    """Add ``fields`` to the lines logged from now to the end of the enclosing :func:`bind` block."""
+    _fields.set({**_fields.get(), **{name: str(value) for name, value in fields.items()}})
+
+
 def setup(log_format: LogFormat, *, verbose: bool = False, stream: TextIO | None = None) -> None:
     """Send all lines to ``stream`` (standard error). Libraries are heard from WARNING up only."""
     handler = logging.StreamHandler(stream or sys.stderr)

@@ -9,6 +9,7 @@ import typer
 from pydantic import TypeAdapter
 
 from dra_common.cli import options
+from dra_common.cli.tables import print_table
 from dra_common.definition import Definition
 from dra_common.errors import SettingsError, StateError
 from dra_common.model import ClaimRecord
@@ -59,17 +60,14 @@ def _as_json(uid: str, record: ClaimRecord | StateError) -> object:
 
 
 def _table(found: list[tuple[str, ClaimRecord | StateError]]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only where a table is printed
-    from rich.table import Table  # noqa: PLC0415
-
     if not found:
         typer.echo("no claims on this node")
         return
-    table = Table("CLAIM", "UID", "PHASE", "DEVICES", "ERROR", box=None, pad_edge=False)
-    for uid, record in found:
-        if isinstance(record, StateError):
-            table.add_row("?", uid, "unreadable", "", str(record))
-            continue
-        devices = ", ".join(planned.allocated.device for planned in record.plan.devices)
-        table.add_row(f"{record.ref.namespace}/{record.ref.name}", uid, record.phase, devices, record.error)
-    Console(soft_wrap=True).print(table)
+    print_table(("CLAIM", "UID", "PHASE", "DEVICES", "ERROR"), (_row(uid, record) for uid, record in found))
+
+
+def _row(uid: str, record: ClaimRecord | StateError) -> list[str]:
+    if isinstance(record, StateError):
+        return ["?", uid, "unreadable", "", str(record)]
+    devices = ", ".join(planned.allocated.device for planned in record.plan.devices)
+    return [f"{record.ref.namespace}/{record.ref.name}", uid, record.phase, devices, record.error]

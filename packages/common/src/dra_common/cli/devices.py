@@ -9,6 +9,7 @@ import typer
 
 from dra_common.cli import options
 from dra_common.cli.run import host_settings
+from dra_common.cli.tables import print_table
 from dra_common.definition import Definition
 from dra_common.hosts import open_host
 from dra_common.model import Device, Version
@@ -64,17 +65,14 @@ def _as_json(device: Device) -> dict[str, object]:
 
 
 def _table(devices: tuple[Device, ...]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only where a table is printed
-    from rich.table import Table  # noqa: PLC0415
-
     if not devices:
         typer.echo("no devices on this node")
         return
-    table = Table(
-        "DEVICE", "MODEL", "FAMILY", "TYPE", "DRIVER", "CAPACITY", "TAINTS", box=None, pad_edge=False
-    )
-    for device in devices:
-        shown = [str(device.attributes.get(name, "")) for name in ("model", "family", "type", "driver")]
-        capacity = ", ".join(f"{name} {amount.value}" for name, amount in device.capacity.items())
-        table.add_row(device.name, *shown, capacity, ", ".join(taint.key for taint in device.taints))
-    Console(soft_wrap=True).print(table)
+    header = ("DEVICE", "MODEL", "FAMILY", "TYPE", "DRIVER", "CAPACITY", "TAINTS")
+    print_table(header, (_row(device) for device in devices))
+
+
+def _row(device: Device) -> list[str]:
+    shown = [str(device.attributes.get(name, "")) for name in ("model", "family", "type", "driver")]
+    capacity = ", ".join(f"{name} {amount.value}" for name, amount in device.capacity.items())
+    return [device.name, *shown, capacity, ", ".join(taint.key for taint in device.taints)]
