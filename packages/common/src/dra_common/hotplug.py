@@ -7,7 +7,6 @@ namespace, so a pod without hostNetwork hears nothing from it, while the kernel'
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import select
 import socket
@@ -106,7 +105,8 @@ class KernelUevents:
 def subscribe(subsystems: Sequence[str]) -> Monitor:
     """Connect to the kernel's group. Raises HostError if pyudev, libudev or the socket is not to be had."""
     try:
-        pyudev = importlib.import_module("pyudev")
+        import pyudev  # noqa: PLC0415 - missing in the field, or without libudev, it must not end the process
+
         context = pyudev.Context()
     except ImportError as error:
         cure = "install pyudev and the library libudev.so.1 (Debian: libudev1)"
