@@ -129,11 +129,13 @@ def test_dropped_fields_are_named_once() -> None:
 
     assert dropped_fields(SPEC, changed(drop)) == (
         "devices[].allowMultipleAllocations",
-        "devices[].capacity",
+        "devices[].capacity[].requestPolicy",
         "devices[].consumesCounters",
         "devices[].taints",
     )
     assert dropped_fields(SPEC, SPEC) == ()
+    other = changed(lambda spec: spec["devices"][0]["capacity"]["memory"].update(value="1Gi"))
+    assert dropped_fields(SPEC, other) == ("devices[].capacity",)
     assert dropped_fields(SPEC, changed(lambda spec: spec["devices"].reverse())) == ("devices",)
 
 

@@ -73,10 +73,22 @@ def dropped_fields(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> tuple[
     after = {device["name"]: device for device in kept.get("devices", ())}
     for device in wanted.get("devices", ()):
         other = after.get(device["name"], {})
-        found |= {f"devices[].{name}" for name in {*device, *other} if device.get(name) != other.get(name)}
+        found |= {
+            _place(name, device, other) for name in {*device, *other} if device.get(name) != other.get(name)
+        }
     if not found and wanted != kept:
         found.add("devices")
     return tuple(sorted(found))
+
+
+def _place(name: str, device: View, other: View) -> str:
+    """Name a field; of capacities tell apart whether only how they may be requested has changed."""
+    amounts = [
+        {key: item["value"] for key, item in each.get("capacity", {}).items()} for each in (device, other)
+    ]
+    if name == "capacity" and amounts[0] == amounts[1]:
+        name = "capacity[].requestPolicy"
+    return f"devices[].{name}"
 
 
 def with_times(
@@ -114,14 +126,13 @@ def _device(device: Mapping[str, Any]) -> View:
 
 
 def _capacity(item: Mapping[str, Any]) -> View:
-    policy = dict(item.get("requestPolicy") or {})
+    policy = item.get("requestPolicy") or {}
     seen = {
-        "value": _amount(item.get("value")),
         "default": _amount(policy.get("default")),
         "validValues": [_amount(value) for value in policy.get("validValues") or ()],
         "validRange": {name: _amount(value) for name, value in (policy.get("validRange") or {}).items()},
     }
-    return _set_fields(seen)
+    return {"value": _amount(item.get("value")), **_set_fields({"requestPolicy": _set_fields(seen)})}
 
 
 def _counter_set(item: Mapping[str, Any]) -> View:

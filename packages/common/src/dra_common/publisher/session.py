@@ -20,7 +20,7 @@ _FEATURES: Mapping[str, FeatureName] = {
     "devices[].consumesCounters": "partitionable",
     "devices[].taints": "taints",
     "devices[].allowMultipleAllocations": "consumable_capacity",
-    "devices[].capacity": "consumable_capacity",
+    "devices[].capacity[].requestPolicy": "consumable_capacity",
 }
 
 
