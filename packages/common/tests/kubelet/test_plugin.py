@@ -7,6 +7,8 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +115,38 @@ def test_stale_sockets_of_a_killed_plugin_are_replaced(node: KubeletNode, kubele
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(str(path))
     node.start_plugin()
+    kubelet.wait_registered(node.driver)
+    assert not kubelet.prepare([CLAIM])["uid-1"].error
+
+
+SERVE_UNTIL_KILLED = """
+import signal, sys
+from pathlib import Path
+from dra_common.kubelet import KubeletPlugin
+from dra_common.readiness import Readiness
+from dra_common.testing.kubelet import MemoryClaims
+
+driver, folder, registry = sys.argv[1:]
+KubeletPlugin(driver_name=driver, plugin_dir=Path(folder), registry_dir=Path(registry),
+              claims=MemoryClaims(), readiness=Readiness()).start()
+signal.pause()
+"""
+
+
+def test_a_plugin_that_was_killed_is_replaced_on_the_sockets_it_left(
+    node: KubeletNode, kubelet: FakeKubelet
+) -> None:
+    arguments = [node.driver, str(node.dra_socket.parent), str(node.registry)]
+    with subprocess.Popen([sys.executable, "-c", SERVE_UNTIL_KILLED, *arguments]) as process:
+        kubelet.wait_registered(node.driver, timeout=30)
+        assert not kubelet.prepare([CLAIM])["uid-1"].error
+        process.kill()
+    kubelet.wait_disconnected(node.driver)
+    assert node.dra_socket.is_socket()
+    assert node.registration_socket.is_socket()
+    readiness = Readiness(["registered"])
+    node.start_plugin(readiness)
+    wait_until(lambda: readiness.ready)
     kubelet.wait_registered(node.driver)
     assert not kubelet.prepare([CLAIM])["uid-1"].error
 
