@@ -175,22 +175,24 @@ def test_the_scheduler_is_kept_from_what_prepare_would_refuse(
 # --------------------------------------------------------------------------- order and description
 
 
-def test_usable_first_then_whole_gpus_then_by_address() -> None:
+def test_usable_first_then_whole_gpus_then_vfs_then_by_address() -> None:
     gpus = [
         replace(FLEX, bdf="0000:02:00.0", driver=""),
         replace(FLEX, bdf="0000:03:00.1", kind="vf"),
-        replace(FLEX, bdf="0000:10:00.0"),
-        replace(FLEX, bdf="0000:03:00.0"),
-        replace(FLEX, bdf="0001:01:00.0"),
+        replace(FLEX, bdf="0000:10:00.0", num_vfs=0),
+        replace(FLEX, bdf="0000:03:00.0", num_vfs=2),
+        replace(FLEX, bdf="0000:09:00.0", num_vfs=None),
+        replace(FLEX, bdf="0001:01:00.0", num_vfs=0),
         replace(FLEX, bdf="0000:01:00.1", kind="vf", driver="vfio-pci", card=""),
     ]
     assert [gpu.bdf for gpu in sorted(gpus, key=lambda gpu: gpu.order)] == [
-        "0000:03:00.0",
+        "0000:09:00.0",
         "0000:10:00.0",
         "0001:01:00.0",
         "0000:03:00.1",
-        "0000:02:00.0",
+        "0000:03:00.0",
         "0000:01:00.1",
+        "0000:02:00.0",
     ]
 
 

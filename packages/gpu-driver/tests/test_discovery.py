@@ -68,7 +68,7 @@ def test_facts_of_virtual_functions(flex_tree: SysTree, look: Look) -> None:
 def test_keys_are_names_in_scheduling_order(flex_tree: SysTree) -> None:
     hardware = discover(flex_tree.host).hardware
     assert list(hardware) == [gpu.name for gpu in hardware.values()]
-    assert names(flex_tree) == [PF, SECOND, VF0, VF1]
+    assert names(flex_tree) == [SECOND, PF, VF0, VF1]
 
 
 def test_a_second_look_finds_the_same(flex_tree: SysTree) -> None:
@@ -294,7 +294,7 @@ def test_a_function_that_leads_nowhere(flex_tree: SysTree, target: str) -> None:
 def test_a_device_is_never_there_twice(flex_tree: SysTree) -> None:
     flex_tree.to("sys/bus/pci/devices/0000:ff:00.0", flex_tree.folders[PF])
     found = discover(flex_tree.host)
-    assert [gpu.bdf for gpu in found.hardware.values()] == [PF, SECOND, VF0, VF1]
+    assert [gpu.bdf for gpu in found.hardware.values()] == [SECOND, PF, VF0, VF1]
     assert "leads to another device" in problems_of(flex_tree, "0000:ff:00.0")
 
 

@@ -33,8 +33,8 @@ def test_from_sysfs_to_what_the_scheduler_sees(flex_tree: SysTree) -> None:
     published = DRIVER.publish(hardware)
     seen = [(device.name, device.attributes["type"], len(device.taints)) for device in published.devices]
     assert seen == [
-        (PF, "gpu", 0),
         ("0000-b3-00-0-0x56c0", "gpu", 0),
+        (PF, "gpu", 0),
         (VF, "vf", 1),
         ("0000-4d-00-2-0x56c0", "vf", 1),
     ]

@@ -129,13 +129,15 @@ class Gpu:
         return bool(self.max_vfs) and self.vf_autoprobe is True and self.driver in DRM_DRIVERS
 
     @property
-    def order(self) -> tuple[bool, bool, tuple[int, int, int, int]]:
+    def order(self) -> tuple[bool, int, tuple[int, int, int, int]]:
         """Sorting key, first = the scheduler should try it first.
 
-        Devices that a container can use now, then the others; in each, whole GPUs before VFs (who asks for just any
-        GPU gets a whole one while there is one); then by PCI address, so that the order is the same on every start.
+        Devices that a container can use now come before those that it cannot. Among these: whole GPUs, so that who asks
+        for just any GPU gets a whole one while there is one; then VFs; then GPUs that share their memory with VFs.
+        Last by PCI address, so that the order is the same on every start.
         """
-        return not self.drm, self.kind == "vf", address(self.bdf)
+        rank = 1 if self.kind == "vf" else 2 if self.num_vfs else 0
+        return not self.drm, rank, address(self.bdf)
 
 
 def to_device(gpu: Gpu) -> Device:

@@ -1,0 +1,261 @@
+"""The stories that ``make demo`` tells about the GPU driver."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from dra_common.model import ClaimRef, PreparedDevice
+from dra_common.testing.allocator import Allocation, Unsatisfiable
+from dra_common.testing.cdi import ResolvedEdits
+from dra_common.testing.demo import Narrator, Story
+from dra_common.testing.kubelet import KubeletCallError
+from dra_common.testing.node import PrepareFailed, SimulatedNode
+
+from gpu_driver.driver import NAME
+
+_API_DELAY = 0.5
+"""Seconds by which the API server is slowed down, so that a prepare is under way when the driver is killed."""
+
+
+def _claim(node: SimulatedNode, narrator: Narrator) -> None:
+    """One GPU claim, end to end."""
+    _publish(node, narrator)
+    held = _allocate_and_prepare(node, narrator)
+    _refuse(node, narrator, held)
+    _kill(node, narrator, held)
+    _clean_up(node, narrator, held)
+
+
+STORIES: Mapping[str, Story] = {
+    "claim": Story("GPU claims on one node, from published to nothing left", NAME, "two-gpus", _claim)
+}
+
+
+# --------------------------------------------------------------------------- 1: publish
+
+
+def _publish(node: SimulatedNode, narrator: Narrator) -> None:
+    narrator.step(
+        f"A simulated machine ({node.profile}), a fake API server, a fake kubelet, the real gpu-driver"
+    )
+    with narrator.waiting("the driver starts and registers with the kubelet"):
+        node.start_driver()
+        devices = node.wait_published()
+    pid = node.process.pid if node.process else 0
+    narrator.check(
+        f"gpu-driver runs as process {pid} and the kubelet has registered it", node.kubelet.registered
+    )
+    narrator.step("What it published: the ResourceSlices of this node")
+    header = ("DEVICE", "MODEL", "FAMILY", "DRIVER", "MEMORY", "NUMA", "PCIE ROOT")
+    narrator.table("devices", header, [_row(device) for device in devices])
+    seen = _listed(node)
+    narrator.check(
+        "`gpu-driver devices` finds the same devices", seen == [one["name"] for one in devices], seen
+    )
+
+
+def _row(device: Mapping[str, Any]) -> list[str]:
+    def attribute(name: str) -> str:
+        value = device["attributes"].get(name, {})
+        return str(next(iter(value.values()), ""))
+
+    numa, root = "resource.kubernetes.io/numaNode", "resource.kubernetes.io/pcieRoot"
+    memory = device.get("capacity", {}).get("memory", {}).get("value", "unknown")
+    named = [attribute(name) for name in ("model", "family", "driver")]
+    return [device["name"], *named, memory, attribute(numa), attribute(root)]
+
+
+def _listed(node: SimulatedNode) -> list[str]:
+    command = node.command("devices", "--json", f"--simulated-root={node.machine}")
+    output = subprocess.run(command, capture_output=True, check=True, text=True).stdout  # noqa: S603
+    return [device["name"] for device in json.loads(output)]
+
+
+# --------------------------------------------------------------------------- 2: allocate and prepare
+
+Held = dict[ClaimRef, tuple[PreparedDevice, ...]]
+
+
+def _allocate_and_prepare(node: SimulatedNode, narrator: Narrator) -> Held:
+    """Prepare a claim by family; then one by memory and one with two devices, one after the other."""
+    held: Held = {}
+    first = node.devices()[0]
+    family = first["attributes"]["family"]["string"]
+    narrator.step(f"A claim by family: {family}")
+    by_family = _request(selector=f'device.attributes["{NAME}"].family == "{family}"')
+    _give(node, narrator, "by-family", by_family, held)
+    narrator.step("A claim by memory: at least 8 GiB")
+    by_memory = _request(selector=f'device.capacity["{NAME}"].memory.compareTo(quantity("8Gi")) >= 0')
+    _give(node, narrator, "by-memory", by_memory, held)
+    narrator.step("A claim with two devices, when both are free again")
+    for ref in list(held):
+        _take_back(node, narrator, ref)
+        del held[ref]
+    _give(node, narrator, "pair", _request(count=2), held)
+    return held
+
+
+def _request(*, selector: str = "", count: int = 1) -> dict[str, Any]:
+    exactly: dict[str, Any] = {"deviceClassName": NAME, "allocationMode": "ExactCount", "count": count}
+    if selector:
+        exactly["selectors"] = [{"cel": {"expression": selector}}]
+    return {"devices": {"requests": [{"name": "gpu", "exactly": exactly}]}}
+
+
+def _give(node: SimulatedNode, narrator: Narrator, name: str, spec: Mapping[str, Any], held: Held) -> None:
+    ref = node.create_claim(name, spec)
+    outcome = node.allocate(ref)
+    if isinstance(outcome, Unsatisfiable):
+        narrator.check(f"claim {name} can be allocated", truth=False, found=str(outcome))
+        return
+    chosen = [device.device for device in outcome.devices]
+    narrator.check(f"the allocator chose {' and '.join(chosen)}", chosen)
+    answer = node.prepare(ref)
+    narrator.check("the driver prepared just that", [one.device for one in answer] == chosen, answer)
+    for device in answer:
+        for cdi_id in device.cdi_ids:
+            narrator.say(f"CDI id {cdi_id}")
+    _show_container(narrator, node.resolve(answer), len(answer))
+    held[ref] = answer
+
+
+def _show_container(narrator: Narrator, edits: ResolvedEdits, gpus: int) -> None:
+    nodes = [
+        ("device node", path, str(node.get("hostPath", path))) for path, node in edits.device_nodes.items()
+    ]
+    mounts = [("mount", path, str(mount["hostPath"])) for path, mount in edits.mounts.items()]
+    env = [("env", name, value) for name, value in edits.env.items()]
+    narrator.table("container", ("CONTAINER GETS", "NAME", "FROM THE HOST'S"), [*nodes, *mounts, *env])
+    kinds = sorted(path.removeprefix("/dev/dri/").rstrip("0123456789") for path in edits.device_nodes)
+    narrator.check(
+        f"a container with this claim sees the card and render nodes of {gpus} GPU{'s' * (gpus > 1)}, nothing else",
+        kinds == ["card"] * gpus + ["renderD"] * gpus,
+        kinds,
+    )
+
+
+# --------------------------------------------------------------------------- 3: refuse
+
+
+def _refuse(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
+    narrator.step("A claim that nothing satisfies, and why")
+    wanted = f'device.attributes["{NAME}"].model == "Max 1550"'
+    outcome = node.allocate(node.create_claim("impossible", _request(selector=wanted)))
+    narrator.check("claim impossible stays pending", isinstance(outcome, Unsatisfiable), outcome)
+    narrator.say(str(outcome))
+    narrator.step("A claim for a device that is in use, forced past the scheduler")
+    (ref, answer), *_ = held.items()
+    thief = node.create_claim("thief", _request())
+    _force(node, thief, answer[0])
+    error = _error_of(node, thief)
+    narrator.check(
+        f"the driver refuses and names the holder, {ref.name}", f"held by claim {ref}" in error, error
+    )
+    narrator.say(error)
+    node.delete_claim(thief)
+
+
+def _force(node: SimulatedNode, ref: ClaimRef, device: PreparedDevice) -> None:
+    """Write an allocation that no scheduler would make."""
+    claim = node.api.get("ResourceClaim", ref.name, ref.namespace) or {}
+    result = {"request": "gpu", "driver": NAME, "pool": device.pool, "device": device.device}
+    status = {"allocation": {"devices": {"results": [result]}}}
+    node.api.put("ResourceClaim", {**claim, "status": status})
+
+
+def _error_of(node: SimulatedNode, ref: ClaimRef) -> str:
+    try:
+        node.prepare(ref)
+    except PrepareFailed as error:
+        return str(error)
+    return ""
+
+
+# --------------------------------------------------------------------------- 4: kill
+
+
+def _kill(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
+    narrator.step("SIGKILL in the middle of a prepare")
+    for ref in list(held):
+        _take_back(node, narrator, ref)
+        del held[ref]
+    safe, cut_off = (node.create_claim(name, _request()) for name in ("safe", "cut-off"))
+    for ref in (safe, cut_off):
+        narrator.check(f"claim {ref.name} is allocated", isinstance(node.allocate(ref), Allocation))
+    held[safe] = node.prepare(safe)
+    before = _files(node)
+    _kill_while_preparing(node, narrator, cut_off)
+    narrator.check(
+        "claim safe's record and CDI file are on disk as before", _files(node).items() >= before.items()
+    )
+    with narrator.waiting("the driver starts again on what it left"):
+        node.start_driver()
+    narrator.check("claim safe gets the same answer again", node.prepare(safe) == held[safe])
+    held[cut_off] = node.prepare(cut_off)
+    narrator.check("the kubelet's retry of claim cut-off succeeds", held[cut_off])
+    overlap = {one.device for one in held[safe]} & {one.device for one in held[cut_off]}
+    narrator.check("no device was given twice", not overlap, overlap)
+
+
+def _kill_while_preparing(node: SimulatedNode, narrator: Narrator, ref: ClaimRef) -> None:
+    reads = len(node.api.requests)
+    node.api.latency(_API_DELAY)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        narrator.waiting("the kubelet calls, the driver reads the claim, kill -9"),
+    ):
+        call = pool.submit(_interrupted, node, ref)
+        node.wait(lambda: any(ref.name in one.path for one in node.api.requests[reads:]), "the driver's GET")
+        node.kill_driver()
+        error = call.result()
+    node.api.latency(0)
+    narrator.check("the kubelet's call failed: the driver is dead", error, error)
+
+
+def _interrupted(node: SimulatedNode, ref: ClaimRef) -> str:
+    try:
+        node.prepare(ref)
+    except KubeletCallError as error:
+        return str(error)
+    return ""
+
+
+def _files(node: SimulatedNode) -> dict[str, str]:
+    return {name: _text(node, name) for name in node.leftovers() if name.endswith(".json")}
+
+
+def _text(node: SimulatedNode, name: str) -> str:
+    return (node.root / name).read_text()
+
+
+# --------------------------------------------------------------------------- 5: nothing left
+
+
+def _clean_up(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
+    narrator.step("Unprepare everything; the API server is not needed for it")
+    node.api.pause()
+    for ref in list(held):
+        node.unprepare(ref)
+        narrator.check(f"claim {ref.name} is unprepared", not _mentions(node, ref), node.leftovers())
+    node.api.resume()
+    narrator.step("Nothing is left")
+    narrator.check("no record, hold, lock or CDI file on the node", node.leftovers() == [], node.leftovers())
+    slices = node.slices()
+    narrator.check("the driver ends with exit code 0 on SIGTERM", node.stop_driver() == 0)
+    sockets = [path.name for folder in (node.state, node.registry) for path in folder.glob("*.sock")]
+    narrator.check("both sockets are gone", not sockets, sockets)
+    narrator.check("the ResourceSlices stayed, so that a restart disturbs nobody", node.slices() == slices)
+
+
+def _take_back(node: SimulatedNode, narrator: Narrator, ref: ClaimRef) -> None:
+    node.unprepare(ref)
+    narrator.check(f"claim {ref.name} is unprepared", not _mentions(node, ref), node.leftovers())
+    node.delete_claim(ref)
+
+
+def _mentions(node: SimulatedNode, ref: ClaimRef) -> list[str]:
+    return [name for name in node.leftovers() if ref.uid in name]

@@ -1,0 +1,41 @@
+"""What a profile says of a GPU beyond PCI."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from dra_common.simulate import Function
+from pydantic import BaseModel, ConfigDict, Field
+
+DETAILS_KEY = "gpu"
+
+Node = Literal["card", "render"]
+
+
+class GpuDetails(BaseModel):
+    """The part ``details: {gpu: …}`` of a function.
+
+    Args:
+        vram: usable local memory in bytes, all tiles together; 0 for integrated graphics.
+        tiles: how many regions the memory is divided into.
+        mei: MEI devices of the card: 1 = firmware update, 2 = also content protection.
+        power_cap: of the card in microwatts, as hwmon shows it; 0 = no hwmon (integrated graphics have none).
+        max_vfs: how many VFs the kernel driver allows; left out = what the hardware has.
+        survivability: the firmware did not start, so xe binds without making any DRM node.
+        denied_nodes: nodes whose memory query is refused with EACCES.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    vram: Annotated[int, Field(ge=0)] = 0
+    tiles: Annotated[int, Field(ge=1, le=4)] = 1
+    mei: Annotated[int, Field(ge=0, le=2)] = 0
+    power_cap: Annotated[int, Field(ge=0)] = 0
+    max_vfs: Annotated[int, Field(ge=0)] | None = None
+    survivability: bool = False
+    denied_nodes: tuple[Node, ...] = ()
+
+
+def details_of(function: Function) -> GpuDetails:
+    """Return what the profile says of a function; of its physical function if it is a VF."""
+    return function.detail(DETAILS_KEY, GpuDetails)

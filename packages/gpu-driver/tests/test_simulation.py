@@ -1,0 +1,371 @@
+"""The simulated kernel drivers: trees as on real machines, reactions with the kernel's errnos."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from dra_common.errors import HostError, HostWriteError, SettingsError
+from dra_common.simulate import ControlClient, SimulatedHost, Simulator, find_profile, list_profiles
+from gpu_driver.device import Gpu
+from gpu_driver.discovery import discover
+from gpu_driver.queries import QUERIES
+from gpu_driver.simulation import SIMULATION
+
+Boot = Callable[[str], SimulatedHost]
+MIB = 1 << 20
+
+
+@pytest.fixture
+def boot() -> Iterator[Boot]:
+    """Start a profile (name or path); the machine runs until the end of the test."""
+    with ExitStack() as stack:
+
+        def start(profile: str) -> SimulatedHost:
+            root = Path(tempfile.mkdtemp(prefix="gpu"))
+            stack.callback(shutil.rmtree, root, ignore_errors=True)
+            stack.enter_context(Simulator(SIMULATION, find_profile(SIMULATION, profile), root))
+            return SimulatedHost(root)
+
+        yield start
+
+
+def gpus(host: SimulatedHost) -> dict[str, Gpu]:
+    return {gpu.bdf: gpu for gpu in discover(host).hardware.values()}
+
+
+def hand(host: SimulatedHost, op: str, **fields: str) -> Mapping[str, object]:
+    """Do what a hand on the hardware does."""
+    return ControlClient(Path(host.sysfs.root).parent).request(op, **fields)
+
+
+def device(bdf: str) -> str:
+    return f"bus/pci/devices/{bdf}"
+
+
+def refused(host: SimulatedHost, path: str, value: str) -> int:
+    with pytest.raises(HostWriteError) as caught:
+        host.sysfs.write(path, value)
+    return caught.value.errno
+
+
+def read_all(host: SimulatedHost, folder: str, *names: str) -> list[str]:
+    return [host.sysfs.read(f"{folder}/{name}") for name in names]
+
+
+# --------------------------------------------------------------------------- profiles
+
+
+def test_the_machines_that_are_shipped() -> None:
+    names = [name for name, description in list_profiles(SIMULATION) if description]
+    wanted = ["battlemage-pro", "desktop", "empty", "flex-sriov", "large", "two-gpus", "unbound-and-vfio"]
+    assert names == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "usable"),
+    [("battlemage-pro", 4, 2), ("desktop", 2, 2), ("empty", 0, 0), ("flex-sriov", 6, 3), ("large", 72, 72),
+     ("two-gpus", 2, 2), ("unbound-and-vfio", 7, 3)],
+)  # fmt: skip
+def test_how_many_gpus_each_has(boot: Boot, name: str, total: int, usable: int) -> None:
+    found = gpus(boot(name)).values()
+    assert (len(found), sum(gpu.drm for gpu in found)) == (total, usable)
+
+
+@pytest.mark.parametrize(
+    "name", ["two-gpus", "flex-sriov", "battlemage-pro", "large", "unbound-and-vfio", "empty"]
+)
+def test_the_bmc_has_card0_and_is_ignored(boot: Boot, name: str) -> None:
+    host = boot(name)
+    assert host.sysfs.realpath("class/drm/card0").endswith("0000:03:00.0/drm/card0")
+    assert "0000:03:00.0" not in gpus(host)
+    assert "card0" not in {gpu.card for gpu in gpus(host).values()}
+
+
+def test_the_two_gpus_of_the_demo_differ(boot: Boot) -> None:
+    first, second = gpus(boot("two-gpus")).values()
+    assert (first.product.model, first.driver, first.memory_mib) == ("Flex 170", "i915", 16288)
+    assert (second.product.model, second.driver, second.memory_mib) == ("B60", "xe", 24480)
+    assert first.product.family != second.product.family
+    assert first.numa_node != second.numa_node
+
+
+def test_seventy_two_devices_have_numbers_of_their_own(boot: Boot) -> None:
+    found = gpus(boot("large")).values()
+    assert len({gpu.card for gpu in found}) == len({gpu.render for gpu in found}) == 72
+    assert sum(gpu.kind == "vf" for gpu in found) == 64
+    assert {gpu.memory_mib for gpu in found} == {16288, 2020}
+    assert sorted(gpu.vf_index for gpu in found if gpu.vf_index is not None) == sorted(list(range(8)) * 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{vram: -1}", "vram"),
+        ("{vrom: 5}", "vrom"),
+        ("{mei: 3}", "mei"),
+        ("{tiles: 0}", "tiles"),
+        ("{denied_nodes: [control]}", "denied_nodes"),
+        ("{survivability: maybe}", "survivability"),
+    ],
+)
+def test_a_profile_with_nonsense_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        find_profile(SIMULATION, write_profile(tmp_path, "0xe20b", text))
+
+
+def write_profile(
+    folder: Path, device_id: str, details: str, *, more: str = "", kernel: str = "7.1.0"
+) -> str:
+    file = folder / "own.yaml"
+    file.write_text(
+        f"name: own\nkernel: {kernel}\ndrivers: [i915, xe, vfio-pci]\nfunctions:\n"
+        f"  - {{bdf: 0000:03:00.0, path: [0000:00:01.0], device: {device_id}, class: 0x030000, iommu_group: 1,\n"
+        f"     details: {{gpu: {details}}}{more}}}\n"
+    )
+    return str(file)
+
+
+# --------------------------------------------------------------------------- trees
+
+
+def test_tree_of_the_out_of_tree_i915(boot: Boot) -> None:
+    host = boot("flex-sriov")
+    card = f"{device('0000:4d:00.0')}/drm/card1"
+    names = ["dev", "lmem_total_bytes", "gt_RP0_freq_mhz", "gt/gt0/rc6_enable", "engine/vcs1/name"]
+    assert read_all(host, card, *names) == ["226:1", "17079205888", "2050", "1", "vcs1"]
+    assert host.sysfs.read(f"{card}/uevent") == "MAJOR=226\nMINOR=1\nDEVNAME=dri/card1\nDEVTYPE=drm_minor"
+    assert read_all(host, f"{card}/prelim_iov", "mode", "pf/auto_provisioning", "vf31/id") == [
+        "SR-IOV PF",
+        "1",
+        "31",
+    ]
+    assert read_all(host, f"{card}/prelim_iov", "vf4/gt0/lmem_quota", "vf5/gt0/lmem_quota") == [
+        str(4040 * MIB),
+        "0",
+    ]
+    (hwmon,) = host.sysfs.listdir(f"{device('0000:4d:00.0')}/hwmon")
+    assert host.sysfs.read(f"{device('0000:4d:00.0')}/hwmon/{hwmon}/name") == "i915"
+    assert host.sysfs.readlink(f"{device('0000:4d:00.0')}/virtfn3") == "../0000:4d:00.4"
+    vf = f"{device('0000:4d:00.2')}/drm/card3"
+    assert not host.sysfs.exists(f"{vf}/prelim_iov")
+    assert not host.sysfs.exists(f"{device('0000:4d:00.2')}/hwmon")
+
+
+def test_tree_of_xe(boot: Boot) -> None:
+    host = boot("battlemage-pro")
+    pf = device("0000:18:00.0")
+    assert read_all(host, pf, "tile0/gt0/gtidle/name", "tile0/gt1/gtidle/name") == ["gt0-rc", "gt1-mc"]
+    assert read_all(host, pf, "tile0/gt0/freq0/rp0_freq", "tile0/gt1/engines/vcs/job_timeout_ms") == [
+        "2850",
+        "5000",
+    ]
+    admin = f"{pf}/sriov_admin"
+    assert host.sysfs.listdir(admin) == ("pf", *(f"vf{number}" for number in range(1, 8)))
+    assert host.sysfs.realpath(f"{admin}/vf1/device").endswith("/0000:18:00.1")
+    assert not host.sysfs.exists(f"{admin}/vf3/device")
+    quotas = [host.sysfs.read(f"{admin}/vf{number}/profile/vram_quota") for number in (1, 2, 3)]
+    assert quotas == ["8480882688", "8480882688", "0"]
+    assert host.sysfs.read(f"{admin}/vf1/profile/sched_priority") == "[low] normal"
+    assert host.sysfs.listdir(f"{device('0000:18:00.1')}/vfio-dev") == ("vfio0",)
+    capacity = "drm/0000:18:00.0/vram0 17095983104\ndrm/0000:9a:00.0/vram0 25669140480"
+    assert host.sysfs.read("fs/cgroup/dmem.capacity") == capacity
+
+
+@pytest.mark.parametrize(
+    ("kernel", "admin", "quota"), [("6.18.3", False, False), ("6.19.0", True, False), ("7.1.0", True, True)]
+)
+def test_sriov_admin_by_kernel(boot: Boot, tmp_path: Path, kernel: str, *, admin: bool, quota: bool) -> None:
+    more = ", sriov: {total: 2, vf_device: 0xe212, num: 2}"
+    host = boot(write_profile(tmp_path, "0xe212", "{vram: 17095983104}", more=more, kernel=kernel))
+    folder = f"{device('0000:03:00.0')}/sriov_admin"
+    assert host.sysfs.exists(f"{folder}/vf1/profile/exec_quantum_ms") is admin
+    assert host.sysfs.exists(f"{folder}/vf1/profile/vram_quota") is quota
+    # Whatever is shown, the VFs have the same.
+    assert [gpu.memory_mib for gpu in gpus(host).values() if gpu.kind == "vf"] == [8088, 8088]
+
+
+def test_mei_belongs_to_its_card(boot: Boot) -> None:
+    host = boot("two-gpus")
+    assert [gpu.mei for gpu in gpus(host).values()] == [("mei0",), ("mei1",)]
+    assert "/0000:9a:00.0/xe.mei-gscfi." in host.sysfs.realpath("class/mei/mei1")
+    assert host.devfs.exists("mei1")
+
+
+def test_survivability_binds_without_drm(boot: Boot) -> None:
+    host = boot("unbound-and-vfio")
+    assert host.sysfs.read(f"{device('0000:25:00.0')}/survivability_mode") == "Boot"
+    assert not host.sysfs.exists(f"{device('0000:25:00.0')}/drm")
+    assert gpus(host)["0000:25:00.0"].driver == "xe"
+
+
+# --------------------------------------------------------------------------- memory
+
+
+def test_memory_by_dmem_by_query_and_not_at_all(boot: Boot) -> None:
+    found = gpus(boot("unbound-and-vfio"))
+    assert found["0000:20:00.0"].memory_mib == 24480
+    assert found["0000:24:00.0"].memory_mib == 8128
+    assert found["0000:26:00.0"].memory_mib is None
+    assert [found[f"0000:{bus}:00.0"].memory_mib for bus in (21, 22, 23, 25)] == [None] * 4
+
+
+@pytest.mark.parametrize("denied", ["[card]", "[render]"])
+@pytest.mark.parametrize(("device_id", "driver"), [("0xe20b", "xe"), ("0x56a0", "i915")])
+def test_one_permitted_node_is_enough(
+    boot: Boot, tmp_path: Path, denied: str, device_id: str, driver: str
+) -> None:
+    host = boot(write_profile(tmp_path, device_id, f"{{vram: 12809404416, denied_nodes: {denied}}}"))
+    gpu = gpus(host)["0000:03:00.0"]
+    assert (gpu.driver, gpu.memory_mib) == (driver, 12216)
+
+
+def test_two_tiles_are_one_size(boot: Boot, tmp_path: Path) -> None:
+    host = boot(write_profile(tmp_path, "0x0bd5", "{vram: 137438953472, tiles: 2}"))
+    assert gpus(host)["0000:03:00.0"].memory_mib == 131072
+
+
+@pytest.mark.parametrize(("node", "other"), [("dri/renderD128", "xe"), ("dri/renderD129", "i915")])
+def test_the_other_drivers_question_is_no_ioctl(boot: Boot, node: str, other: str) -> None:
+    host = boot("two-gpus")  # renderD128 is i915's, renderD129 xe's
+    with pytest.raises(HostError) as caught:
+        host.query(node, QUERIES[other])
+    assert caught.value.errno == errno.ENOTTY
+
+
+def test_memory_of_a_vf_follows_its_quota(boot: Boot) -> None:
+    host = boot("battlemage-pro")
+    pf = device("0000:9a:00.0")
+    host.sysfs.write(f"{pf}/sriov_admin/vf1/profile/vram_quota", str(4096 * MIB))
+    host.sysfs.write(f"{pf}/sriov_admin/vf2/profile/vram_quota", str(2048 * MIB))
+    host.sysfs.write(f"{pf}/sriov_numvfs", "2")
+    vfs = [gpu for gpu in gpus(host).values() if gpu.parent == "0000:9a:00.0"]
+    assert [gpu.memory_mib for gpu in vfs] == [4096, 2048]
+    assert refused(host, f"{pf}/sriov_admin/vf1/profile/vram_quota", "1") == errno.EIO
+    assert refused(host, f"{pf}/sriov_admin/vf1/profile/exec_quantum_ms", "soon") == errno.EINVAL
+
+
+# --------------------------------------------------------------------------- SR-IOV
+
+
+@pytest.mark.parametrize(("profile", "pf"), [("desktop", "0000:00:02.0"), ("two-gpus", "0000:4d:00.0")])
+def test_mainline_i915_shows_a_number_and_makes_no_vfs(boot: Boot, profile: str, pf: str) -> None:
+    host = boot(profile)
+    total = int(host.sysfs.read(f"{device(pf)}/sriov_totalvfs"))
+    assert total > 0
+    assert refused(host, f"{device(pf)}/sriov_numvfs", "1") == errno.ENOENT
+    assert refused(host, f"{device(pf)}/sriov_numvfs", str(total + 1)) == errno.ERANGE
+    host.sysfs.write(f"{device(pf)}/sriov_numvfs", "0")
+
+
+@pytest.mark.parametrize(
+    ("profile", "pf"), [("flex-sriov", "0000:b3:00.0"), ("battlemage-pro", "0000:9a:00.0")]
+)
+def test_vfs_come_with_nodes_and_memory_and_go_without_a_trace(boot: Boot, profile: str, pf: str) -> None:
+    host = boot(profile)
+    before = gpus(host)
+    host.sysfs.write(f"{device(pf)}/sriov_numvfs", "2")
+    vfs = [gpu for gpu in gpus(host).values() if gpu.parent == pf]
+    assert [(gpu.kind, gpu.vf_index, gpu.drm, bool(gpu.by_path)) for gpu in vfs] == [
+        ("vf", 0, True, True),
+        ("vf", 1, True, True),
+    ]
+    memory = before[pf].memory_mib
+    assert memory is not None
+    assert all(gpu.memory_mib == (memory - 128) // 2 // 2 * 2 for gpu in vfs)
+    assert refused(host, f"{device(pf)}/sriov_numvfs", "3") == errno.EBUSY
+    host.sysfs.write(f"{device(pf)}/sriov_numvfs", "0")
+    assert gpus(host) == before
+    host.sysfs.write(f"{device(pf)}/sriov_numvfs", "1")
+    assert [gpu.vf_index for gpu in gpus(host).values() if gpu.parent == pf] == [0]
+
+
+@pytest.mark.parametrize("device_id", ["0xe212", "0x56c0"])
+def test_vfs_without_memory_for_them(boot: Boot, tmp_path: Path, device_id: str) -> None:
+    more = f", sriov: {{total: 2, vf_device: {device_id}}}"
+    file = Path(write_profile(tmp_path, device_id, f"{{vram: {130 * MIB}}}", more=more))
+    file.write_text(file.read_text().replace("[i915, xe,", "[i915-backport, xe,"))
+    host = boot(str(file))
+    assert refused(host, f"{device('0000:03:00.0')}/sriov_numvfs", "2") == errno.ENOSPC
+    assert len(gpus(host)) == 1
+
+
+def test_xe_lowers_the_total_while_it_is_bound(boot: Boot) -> None:
+    host = boot("two-gpus")
+    pf = device("0000:9a:00.0")
+    assert host.sysfs.read(f"{pf}/sriov_totalvfs") == "7"
+    assert refused(host, f"{pf}/sriov_numvfs", "8") == errno.ERANGE
+    host.sysfs.write("bus/pci/drivers/xe/unbind", "0000:9a:00.0")
+    assert host.sysfs.read(f"{pf}/sriov_totalvfs") == "12"
+    assert gpus(host)["0000:9a:00.0"].max_vfs is None
+
+
+# --------------------------------------------------------------------------- binding
+
+
+@pytest.mark.parametrize(
+    ("profile", "bdf", "native"),
+    [("two-gpus", "0000:4d:00.0", "i915"), ("battlemage-pro", "0000:9a:00.0", "xe")],
+)
+def test_unbinding_takes_everything_away_and_binding_brings_it_back(
+    boot: Boot, profile: str, bdf: str, native: str
+) -> None:
+    host = boot(profile)
+    before = gpus(host)[bdf]
+    host.sysfs.write(f"bus/pci/drivers/{native}/unbind", bdf)
+    unbound = gpus(host)[bdf]
+    assert (unbound.driver, unbound.card, unbound.render, unbound.by_path, unbound.mei) == (
+        "",
+        "",
+        "",
+        (),
+        (),
+    )
+    assert (unbound.native_driver, unbound.memory_mib, unbound.sriov) == (native, None, False)
+    left = set(host.sysfs.listdir(device(bdf)))
+    assert not left & {"drm", "hwmon", "tile0", "sriov_admin", "vram_d3cold_threshold", "driver"}
+    assert not [name for name in left if "mei" in name]
+    assert not host.devfs.exists(f"dri/{before.card}")
+    host.sysfs.write(f"bus/pci/drivers/{native}/bind", bdf)
+    assert gpus(host)[bdf] == before
+
+
+def test_a_gpu_given_to_a_virtual_machine(boot: Boot) -> None:
+    host = boot("two-gpus")
+    bdf = "0000:9a:00.0"
+    host.sysfs.write(f"{device(bdf)}/driver_override", "xe-vfio-pci")
+    host.sysfs.write("bus/pci/drivers/xe/unbind", bdf)
+    host.sysfs.write("bus/pci/drivers_probe", bdf)
+    gpu = gpus(host)[bdf]
+    assert (gpu.driver, gpu.vfio, gpu.iommu_group, gpu.drm) == ("xe-vfio-pci", "vfio0", "22", False)
+    assert "drm/0000:9a" not in host.sysfs.read("fs/cgroup/dmem.capacity")
+
+
+def test_each_driver_takes_its_own_products_only(boot: Boot) -> None:
+    host = boot("two-gpus")
+    host.sysfs.write("bus/pci/drivers/xe/unbind", "0000:9a:00.0")
+    assert refused(host, "bus/pci/drivers/i915/bind", "0000:9a:00.0") == errno.ENODEV
+
+
+def test_a_card_pulled_out_and_put_back(boot: Boot) -> None:
+    host = boot("two-gpus")
+    before = gpus(host)
+    assert hand(host, "unplug", bdf="0000:4d:00.0")["ok"] is True
+    assert list(gpus(host)) == ["0000:9a:00.0"]
+    assert hand(host, "plug", bdf="0000:4d:00.0")["ok"] is True
+    assert gpus(host) == before
+
+
+def test_numbers_change_over_a_reboot_and_names_do_not(boot: Boot) -> None:
+    host = boot("two-gpus")
+    before, boot_id = gpus(host), host.boot_id()
+    assert hand(host, "reboot")["ok"] is True
+    after = gpus(host)
+    assert host.boot_id() != boot_id
+    assert [gpu.name for gpu in after.values()] == [gpu.name for gpu in before.values()]
+    assert [gpu.card for gpu in after.values()] != [gpu.card for gpu in before.values()]
