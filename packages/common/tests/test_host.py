@@ -62,6 +62,7 @@ def open_root() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="dra"))
     folder.chmod(0o755)
     yield build(folder / "sys")
+    (folder / "sys" / SLOT).chmod(0o755)
     shutil.rmtree(folder)
 
 
@@ -384,7 +385,7 @@ def test_the_kernel_refuses_a_value() -> None:
 def test_the_kernel_accepts_a_value() -> None:
     proc = FileTree("/proc")
     before = proc.read("thread-self/comm")
-    proc.write("thread-self/comm", "renamed\n")
+    proc.write("thread-self/comm", "renamed")
     assert proc.read("thread-self/comm") == "renamed"
     proc.write("thread-self/comm", before)
 
