@@ -72,9 +72,11 @@ class Connections(ThreadingHTTPServer):
         return len(streams)
 
     def opened(self, connection: socket.socket) -> None:
-        """Remember a connection."""
+        """Remember a connection; one that was accepted while :meth:`halt` ran is cut here."""
         with self._lock:
             self._open[connection] = threading.current_thread()
+        if self.stopping.is_set():
+            cut(connection)
 
     def closed(self, connection: socket.socket) -> None:
         """Forget a connection."""
