@@ -188,7 +188,10 @@ class Kernel:
                 self.machine.remove_below(function)
 
     def plug(self, bdf: str) -> None:
-        """Put in what is in the profile but not there, with all behind it, and offer it to drivers. Raises ENODEV (unknown), EEXIST (is there)."""
+        """Put in what is in the profile but not there, with all behind it, and offer it to drivers.
+
+        Raises ENODEV (not in the profile), EEXIST (it is there).
+        """
         with self._lock:
             if bdf not in self._hardware:
                 raise refuse(errno.ENODEV, f"no device {bdf!r} in profile {self._profile.name}")

@@ -26,7 +26,8 @@
         …
 
 ``driver`` says what is bound when the machine is first seen: left out = whatever the kernel would bind, ``none`` =
-nothing, or a driver's name. ``present: false`` is hardware that is plugged in later. Everything is checked before anything is made; unknown keys are refused.
+nothing, or a driver's name. ``present: false`` is hardware that is plugged in later. Everything is checked before
+anything is made; unknown keys are refused.
 """
 
 from __future__ import annotations
