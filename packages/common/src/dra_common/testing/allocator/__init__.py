@@ -1,0 +1,24 @@
+"""What the scheduler does with a ResourceClaim, for one node, and why it does not.
+
+.. code-block:: python
+
+    allocator = Allocator(slices, classes, node="node-a", allocated=claims)
+    outcome = allocator.allocate(claim)
+    if isinstance(outcome, Allocation):
+        status = {"allocation": outcome.status_allocation}
+    else:
+        print(outcome)  # device by device and clause by clause
+
+Objects are dicts as the API server stores them (resource.k8s.io/v1). Selectors are real CEL (:mod:`.cel`). Supported:
+``exactly`` (ExactCount, All), ``firstAvailable``, selectors of class and request, matchAttribute and distinctAttribute,
+adminAccess, taints and tolerations, shared counters, several drivers in one claim, incomplete and invalid pools. Not
+supported: devices that allow multiple allocations (KEP-5075), slices with a node selector or a node per device.
+
+Semantics: KEP-4381, KEP-4816 (firstAvailable), KEP-5055 (taints), KEP-4815 (counters). Needs the extra ``testing``.
+"""
+
+from dra_common.testing.allocator.allocator import Allocator
+from dra_common.testing.allocator.outcome import Allocation, Reason, Unsatisfiable
+from dra_common.testing.allocator.store import allocate_and_store
+
+__all__ = ["Allocation", "Allocator", "Reason", "Unsatisfiable", "allocate_and_store"]

@@ -1,0 +1,87 @@
+"""The allocator's front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dra_common.testing.allocator.constraints import read_constraints
+from dra_common.testing.allocator.outcome import Allocation, DeviceId, Reason, Stop, Unsatisfiable
+from dra_common.testing.allocator.pools import gather_pools
+from dra_common.testing.allocator.requests import read_requests
+from dra_common.testing.allocator.result import status_allocation
+from dra_common.testing.allocator.search import Search
+
+
+class Allocator:
+    """One node's devices as they are at one moment. It remembers nothing: what it allocates is for the caller to store.
+
+    Args:
+        slices: ResourceSlices of any node.
+        classes: DeviceClasses.
+        node: the node that devices must be usable from; empty = the only node that the slices name.
+        allocated: ResourceClaims; devices of those that are allocated are in use.
+        step_limit: devices tried before the search for a combination gives up.
+
+    Raises ValueError if ``node`` is left out and the slices name several.
+    """
+
+    def __init__(
+        self,
+        slices: Iterable[Mapping[str, Any]],
+        classes: Iterable[Mapping[str, Any]],
+        *,
+        node: str = "",
+        allocated: Iterable[Mapping[str, Any]] = (),
+        step_limit: int = 100_000,
+    ) -> None:
+        slices = tuple(slices)
+        self._node = node or _only_node(slices)
+        self._slices = slices
+        self._classes = {item["metadata"]["name"]: item for item in classes}
+        self._in_use = dict(_in_use(allocated))
+        self._step_limit = step_limit
+
+    def allocate(self, claim: Mapping[str, Any]) -> Allocation | Unsatisfiable:
+        """Return what fits ``claim``, or why nothing does. The claim is not changed."""
+        name = claim_name(claim)
+        try:
+            picks = self._search(claim).run()
+        except Stop as stop:
+            return Unsatisfiable(name, stop.reasons)
+        return Allocation(name, tuple(pick.candidate.id for pick in picks), status_allocation(claim, picks))
+
+    def _search(self, claim: Mapping[str, Any]) -> Search:
+        if claim.get("status", {}).get("allocation"):
+            raise Stop(Reason("claim", "is allocated already"))
+        return Search(
+            read_requests(claim, self._classes),
+            # Made anew for each claim: constraints and counters are charged during the search.
+            gather_pools(self._slices, self._node),
+            read_constraints(claim),
+            self._in_use,
+            self._step_limit,
+        )
+
+
+def claim_name(claim: Mapping[str, Any]) -> str:
+    """Return ``namespace/name``."""
+    metadata = claim["metadata"]
+    return f"{metadata.get('namespace', 'default')}/{metadata['name']}"
+
+
+def _in_use(claims: Iterable[Mapping[str, Any]]) -> Iterable[tuple[DeviceId, str]]:
+    """Devices that claims have for themselves; adminAccess takes nothing from anybody."""
+    for claim in claims:
+        allocation = claim.get("status", {}).get("allocation") or {}
+        for result in allocation.get("devices", {}).get("results", ()):
+            if not result.get("adminAccess"):
+                yield DeviceId(result["driver"], result["pool"], result["device"]), claim_name(claim)
+
+
+def _only_node(slices: Iterable[Mapping[str, Any]]) -> str:
+    nodes = {item["spec"]["nodeName"] for item in slices if item["spec"].get("nodeName")}
+    if len(nodes) > 1:
+        msg = f"the slices are of several nodes ({', '.join(sorted(nodes))}): say which with node="
+        raise ValueError(msg)
+    return next(iter(nodes), "")
