@@ -8,6 +8,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How the publisher spends its time; all in seconds but ``burst``.
+
+    Args:
+        settle: how long events are collected before they are answered, so that a wipe of many slices is one repair.
+        refused: until contents that the server refused (422) are tried again unasked.
+        first: the first pause after another error; it doubles up to ``most``.
+        burst: so many repairs of what others changed are made at once, further ones each ``every`` seconds.
+        join: how long :meth:`Publisher.stop` waits for a request that is under way.
+    """
+
+    settle: float = 0.1
+    refused: float = 300.0
+    first: float = 0.5
+    most: float = 30.0
+    burst: int = 10
+    every: float = 5.0
+    join: float = 5.0
+
+
 @dataclass(slots=True)
 class Backoff:
     """Delays that double from ``first`` to ``most`` seconds, each shortened at random by up to half.

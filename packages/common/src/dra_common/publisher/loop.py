@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from dra_common.deadline import Deadline
 from dra_common.errors import Conflict, DraError, Forbidden, Invalid, Throttled, Unauthorized
 from dra_common.ports import ApiServer
-from dra_common.publisher.backoff import Backoff, Pacer
+from dra_common.publisher.backoff import Backoff, Pacer, Timing
 from dra_common.publisher.session import Dropped, Session, Synced, selector_of
 from dra_common.publisher.watcher import Change, Watcher
 from dra_common.slices import GATES, SliceContent
@@ -24,27 +24,6 @@ _CURE = (
     "allow the driver's ServiceAccount get, list, watch, create, update and delete of resourceslices "
     "and get of nodes, on its own node"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How the publisher spends its time; all in seconds but ``burst``.
-
-    Args:
-        settle: how long events are collected before they are answered, so that a wipe of many slices is one repair.
-        refused: until contents that the server refused (422) are tried again unasked.
-        first: the first pause after another error; it doubles up to ``most``.
-        burst: so many repairs of what others changed are made at once, further ones each ``every`` seconds.
-        join: how long :meth:`Publisher.stop` waits for a request that is under way.
-    """
-
-    settle: float = 0.1
-    refused: float = 300.0
-    first: float = 0.5
-    most: float = 30.0
-    burst: int = 10
-    every: float = 5.0
-    join: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,156 @@
+"""A watch that never spins, against a server that ends every watch at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from dra_common.errors import ClusterError, Gone, Unreachable
+from dra_common.ports import WatchEvent
+from dra_common.publisher.backoff import Backoff
+from dra_common.publisher.watcher import Change, Watcher
+
+
+class Stream:
+    """One watch: some events, then an error or a clean end."""
+
+    def __init__(self, script: list[WatchEvent | ClusterError]) -> None:
+        self.script, self.closed = script, False
+
+    def __enter__(self) -> Iterator[WatchEvent]:
+        return self._events()
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _events(self) -> Iterator[WatchEvent]:
+        for step in self.script:
+            if isinstance(step, ClusterError):
+                raise step
+            yield step
+
+
+class Server:
+    """Only watches; the last script is used again and again."""
+
+    def __init__(self, *scripts: list[WatchEvent | ClusterError]) -> None:
+        self.scripts, self.versions = list(scripts), list[str]()
+
+    def watch(self, path: str, *, query: Mapping[str, str] | None = None, resource_version: str) -> Stream:
+        self.versions.append(resource_version)
+        return Stream(self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])
+
+
+def event(kind: Any, version: int, name: str = "s") -> WatchEvent:
+    return WatchEvent(kind, {"metadata": {"name": name, "resourceVersion": str(version)}})
+
+
+class Ears:
+    """What the watcher reports."""
+
+    def __init__(self, server: Server) -> None:
+        self.changes: list[Change] = []
+        self.lists = 0
+        self.watcher = Watcher(
+            server,  # type: ignore[arg-type]
+            "spec.driver=d",
+            on_change=self.changes.append,
+            on_gone=self.gone,
+            backoff=Backoff(1.0, 64.0),
+        )
+        self.watcher.start_from("5")
+
+    def gone(self) -> None:
+        self.lists += 1
+        self.watcher.start_from(str(100 * self.lists))
+
+
+def test_events_are_reported_and_the_next_watch_goes_on_from_the_last() -> None:
+    server = Server([event("ADDED", 7), event("MODIFIED", 8), event("DELETED", 9), event("BOOKMARK", 12)], [])
+    ears = Ears(server)
+    assert ears.watcher._attempt() < 1.0, "a watch that ended as agreed is followed by the next"
+    ears.watcher._attempt()
+    assert ears.changes == [
+        Change("s", 7, deleted=False),
+        Change("s", 8, deleted=False),
+        Change("s", 9, deleted=True),
+    ]
+    assert server.versions == ["5", "12"]
+
+
+@pytest.mark.parametrize("script", [[], [Gone("too old")], [Unreachable("away")]])
+def test_a_server_that_never_gives_anything_is_asked_more_and_more_rarely(
+    script: list[WatchEvent | ClusterError],
+) -> None:
+    """The public client's informer lists 93 times a second when every watch is too old."""
+    ears = Ears(Server(script))
+    pauses = [ears.watcher._attempt() for _ in range(9)]
+    for index, pause in enumerate(pauses):
+        assert pause >= min(64.0, 2.0**index) / 2
+
+
+def test_an_event_makes_the_pauses_short_again() -> None:
+    away = Unreachable("away")
+    ears = Ears(Server([away], [away], [away], [away], [event("BOOKMARK", 9), away], [away]))
+    pauses = [ears.watcher._attempt() for _ in range(6)]
+    assert pauses[3] >= 4.0
+    assert pauses[4] <= 1.0
+    assert pauses[5] <= 2.0
+
+
+def test_too_old_asks_for_a_list_and_goes_on_from_there() -> None:
+    server = Server([event("ADDED", 7), Gone("too old")], [])
+    ears = Ears(server)
+    ears.watcher._attempt()
+    ears.watcher._attempt()
+    assert ears.lists == 1
+    assert server.versions == ["5", "100"]
+
+
+def test_a_list_does_not_move_a_watch_that_is_going_on() -> None:
+    """Events between the version watched and that of the list would be lost; they may be all there is to say."""
+    server = Server([])
+    ears = Ears(server)
+    ears.watcher.start_from("50")
+    ears.watcher._attempt()
+    assert server.versions == ["5"]
+
+
+def test_trouble_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    ears = Ears(
+        Server([Unreachable("away")], [Unreachable("away")], [event("BOOKMARK", 6)], [Unreachable("again")])
+    )
+    for _ in range(5):
+        ears.watcher._attempt()
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        "away",
+        "the watch of ResourceSlices is back",
+        "again",
+    ]
+
+
+def test_an_event_that_cannot_be_understood_does_not_end_the_watching(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ears = Ears(Server([WatchEvent("ADDED", {})], [event("ADDED", 7)]))
+    ears.watcher._attempt()
+    ears.watcher._attempt()
+    assert ears.changes == [Change("s", 7, deleted=False)]
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_stop_ends_the_thread_in_a_pause() -> None:
+    ears = Ears(Server([Unreachable("away")]))
+    thread = threading.Thread(target=ears.watcher.run, daemon=True)
+    thread.start()
+    ears.watcher.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert ears.changes == []
