@@ -84,10 +84,9 @@ check_libudev() {
     apt_install libudev1 || say "libudev.so.1 is missing, hot-plug will not work. Cure: sudo apt-get install -y libudev1"
 }
 
-# Without it tools/test.sh leaves tests out, or fails in CI: the decision is made there.
+# Where it cannot be installed, tools/test.sh says what that means.
 check_umockdev() {
-    command -v umockdev-wrapper >/dev/null && return
-    apt_install umockdev || say "umockdev is missing. Cure: sudo apt-get install -y umockdev"
+    command -v umockdev-wrapper >/dev/null || apt_install umockdev || true
 }
 
 umockdev=
