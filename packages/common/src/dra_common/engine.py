@@ -1,4 +1,4 @@
-"""The claim engine: what a NodePrepareResources and a NodeUnprepareResources call comes to (design: one for all drivers).
+"""The claim engine, one for all drivers: what a NodePrepareResources and a NodeUnprepareResources call comes to.
 
 Many claims and many calls run at once; the lock of a claim, the locks of hardware parents and the holds of devices,
 all on disk, are what keeps them apart, within this process and between two.

@@ -10,6 +10,7 @@ from typing import Any
 
 from dra_common.model import ClaimRef, PreparedDevice
 from dra_common.testing.allocator import Allocation, Unsatisfiable
+from dra_common.testing.allocator.quantities import parse_quantity
 from dra_common.testing.cdi import ResolvedEdits
 from dra_common.testing.demo import Narrator, Story
 from dra_common.testing.kubelet import KubeletCallError
@@ -24,6 +25,7 @@ _API_DELAY = 0.5
 def _claim(node: SimulatedNode, narrator: Narrator) -> None:
     """One GPU claim, end to end."""
     _publish(node, narrator)
+    _pending(node, narrator)
     held = _allocate_and_prepare(node, narrator)
     _refuse(node, narrator, held)
     _kill(node, narrator, held)
@@ -81,28 +83,49 @@ Held = dict[ClaimRef, tuple[PreparedDevice, ...]]
 
 
 def _allocate_and_prepare(node: SimulatedNode, narrator: Narrator) -> Held:
-    """Prepare a claim by family; then one by memory and one with two devices, one after the other."""
+    """Prepare a claim by family and one by memory; then one with two devices."""
     held: Held = {}
-    first = node.devices()[0]
+    usable = _usable(node)
+    narrator.check(f"this story needs two GPUs on i915 or xe; the machine has {len(usable)}", len(usable) > 1)
+    first, *others = usable
     family = first["attributes"]["family"]["string"]
     narrator.step(f"A claim by family: {family}")
-    by_family = _request(selector=f'device.attributes["{NAME}"].family == "{family}"')
-    _give(node, narrator, "by-family", by_family, held)
-    narrator.step("A claim by memory: at least 8 GiB")
-    by_memory = _request(selector=f'device.capacity["{NAME}"].memory.compareTo(quantity("8Gi")) >= 0')
-    _give(node, narrator, "by-memory", by_memory, held)
+    _give(node, narrator, "by-family", _request(f'device.attributes["{NAME}"].family == "{family}"'), held)
+    memory = max((one for one in others if "memory" in one["capacity"]), key=_mebibytes)["capacity"][
+        "memory"
+    ]["value"]
+    narrator.step(f"A claim by memory: at least {memory}")
+    _give(node, narrator, "by-memory", _request(_at_least(memory)), held)
     narrator.step("A claim with two devices, when both are free again")
-    for ref in list(held):
-        _take_back(node, narrator, ref)
-        del held[ref]
+    _take_all_back(node, narrator, held)
     _give(node, narrator, "pair", _request(count=2), held)
     return held
 
 
-def _request(*, selector: str = "", count: int = 1) -> dict[str, Any]:
-    exactly: dict[str, Any] = {"deviceClassName": NAME, "allocationMode": "ExactCount", "count": count}
-    if selector:
-        exactly["selectors"] = [{"cel": {"expression": selector}}]
+def _usable(node: SimulatedNode) -> list[dict[str, Any]]:
+    """Published devices that a container can use as they are."""
+    return [one for one in node.devices() if one["attributes"]["driver"]["string"] in ("i915", "xe")]
+
+
+def _mebibytes(device: Mapping[str, Any]) -> int:
+    return int(parse_quantity(device["capacity"]["memory"]["value"])) // 2**20
+
+
+def _at_least(memory: str) -> str:
+    """Select by memory; a GPU without memory of its own does not have the capacity, and CEL fails on what is absent."""
+    capacity = f'device.capacity["{NAME}"]'
+    return f'"memory" in {capacity} && {capacity}.memory.compareTo(quantity("{memory}")) >= 0'
+
+
+def _request(selector: str = "", *, count: int = 1) -> dict[str, Any]:
+    """One request for GPUs that are on their own kernel driver, not handed to a virtual machine."""
+    selectors = [f'device.attributes["{NAME}"].driver in ["i915", "xe"]', *filter(None, [selector])]
+    exactly = {
+        "deviceClassName": NAME,
+        "allocationMode": "ExactCount",
+        "count": count,
+        "selectors": [{"cel": {"expression": expression}} for expression in selectors],
+    }
     return {"devices": {"requests": [{"name": "gpu", "exactly": exactly}]}}
 
 
@@ -138,15 +161,19 @@ def _show_container(narrator: Narrator, edits: ResolvedEdits, gpus: int) -> None
     )
 
 
-# --------------------------------------------------------------------------- 3: refuse
+# --------------------------------------------------------------------------- 3: say no
+
+
+def _pending(node: SimulatedNode, narrator: Narrator) -> None:
+    narrator.step("A claim that nothing satisfies, and why")
+    ref = node.create_claim("impossible", _request(f'device.attributes["{NAME}"].model == "Max 1550"'))
+    outcome = node.allocate(ref)
+    narrator.check("claim impossible stays pending", isinstance(outcome, Unsatisfiable), outcome)
+    narrator.say(str(outcome))
+    node.delete_claim(ref)
 
 
 def _refuse(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
-    narrator.step("A claim that nothing satisfies, and why")
-    wanted = f'device.attributes["{NAME}"].model == "Max 1550"'
-    outcome = node.allocate(node.create_claim("impossible", _request(selector=wanted)))
-    narrator.check("claim impossible stays pending", isinstance(outcome, Unsatisfiable), outcome)
-    narrator.say(str(outcome))
     narrator.step("A claim for a device that is in use, forced past the scheduler")
     (ref, answer), *_ = held.items()
     thief = node.create_claim("thief", _request())
@@ -180,9 +207,7 @@ def _error_of(node: SimulatedNode, ref: ClaimRef) -> str:
 
 def _kill(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
     narrator.step("SIGKILL in the middle of a prepare")
-    for ref in list(held):
-        _take_back(node, narrator, ref)
-        del held[ref]
+    _take_all_back(node, narrator, held)
     safe, cut_off = (node.create_claim(name, _request()) for name in ("safe", "cut-off"))
     for ref in (safe, cut_off):
         narrator.check(f"claim {ref.name} is allocated", isinstance(node.allocate(ref), Allocation))
@@ -213,7 +238,7 @@ def _kill_while_preparing(node: SimulatedNode, narrator: Narrator, ref: ClaimRef
         node.kill_driver()
         error = call.result()
     node.api.latency(0)
-    narrator.check("the kubelet's call failed: the driver is dead", error, error)
+    narrator.check("the kubelet's call failed with the driver", error)
 
 
 def _interrupted(node: SimulatedNode, ref: ClaimRef) -> str:
@@ -225,11 +250,8 @@ def _interrupted(node: SimulatedNode, ref: ClaimRef) -> str:
 
 
 def _files(node: SimulatedNode) -> dict[str, str]:
-    return {name: _text(node, name) for name in node.leftovers() if name.endswith(".json")}
-
-
-def _text(node: SimulatedNode, name: str) -> str:
-    return (node.root / name).read_text()
+    """The records and CDI files of claims, with their text."""
+    return {name: (node.root / name).read_text() for name in node.leftovers() if name.endswith(".json")}
 
 
 # --------------------------------------------------------------------------- 5: nothing left
@@ -249,6 +271,12 @@ def _clean_up(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
     sockets = [path.name for folder in (node.state, node.registry) for path in folder.glob("*.sock")]
     narrator.check("both sockets are gone", not sockets, sockets)
     narrator.check("the ResourceSlices stayed, so that a restart disturbs nobody", node.slices() == slices)
+
+
+def _take_all_back(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
+    for ref in list(held):
+        _take_back(node, narrator, ref)
+        del held[ref]
 
 
 def _take_back(node: SimulatedNode, narrator: Narrator, ref: ClaimRef) -> None:

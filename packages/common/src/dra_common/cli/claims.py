@@ -9,12 +9,12 @@ import typer
 from pydantic import TypeAdapter
 
 from dra_common.cli import options
-from dra_common.cli.tables import print_table
 from dra_common.definition import Definition
 from dra_common.errors import SettingsError, StateError
 from dra_common.model import ClaimRecord
 from dra_common.records import FileRecords, claims_folder
 from dra_common.settings import Settings
+from dra_common.tables import print_table
 
 _DEFAULT = Settings(node_name="")
 

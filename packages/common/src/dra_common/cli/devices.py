@@ -9,11 +9,11 @@ import typer
 
 from dra_common.cli import options
 from dra_common.cli.run import host_settings
-from dra_common.cli.tables import print_table
 from dra_common.definition import Definition
 from dra_common.hosts import open_host
 from dra_common.model import Device, Version
 from dra_common.settings import HostSettings
+from dra_common.tables import print_table
 
 _DEFAULT = HostSettings()
 
