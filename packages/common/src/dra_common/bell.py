@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from threading import Condition
+from threading import TIMEOUT_MAX, Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Bell:
                 if remaining <= 0:
                     rung, self._rung = self._rung, Rung()
                     return rung
-                self._changed.wait(remaining)
+                self._changed.wait(min(remaining, TIMEOUT_MAX))
             return None
 
     def close(self) -> None:
