@@ -114,7 +114,7 @@ def check_nodes(kernel: Kernel, sysfs: Path) -> None:
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

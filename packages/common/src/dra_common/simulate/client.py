@@ -174,7 +174,8 @@ class SimulatedUevents:
             # Asked only now: close() either finds the connection or is seen here.
             if self._closed:
                 return
-            self._client.exchange(stream, "subscribe")
+            if not self._client.exchange(stream, "subscribe").get("ok"):
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "it sends no events")
             connection.settimeout(None)
             for line in stream:
                 yield _event(line)
@@ -182,8 +183,11 @@ class SimulatedUevents:
 
 
 def _event(line: bytes) -> Uevent:
-    event = json.loads(line)["event"]
-    return Uevent(event["action"], event["devpath"], event["subsystem"], event["properties"])
+    try:
+        event = json.loads(line)["event"]
+        return Uevent(event["action"], event["devpath"], event["subsystem"], event["properties"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an event: {line[:80]!r}") from error
 
 
 def _refused(step: str, answer: Mapping[str, Any], kind: type[E]) -> E:

@@ -174,8 +174,9 @@ class _Client:
             while (line := lines.readline(LONGEST_LINE + 1)) and self._serve(line):
                 pass
         self.close()
-        if self._silence and self._teller:
+        if self._silence:
             self._silence()
+        if self._teller:
             with suppress(queue.Full):
                 self._events.put_nowait(None)
             self._teller.join()
@@ -197,9 +198,17 @@ class _Client:
             _log.exception("request failed: %s", line[:200])
             answer = _refusal(request.get("id"), refuse(errno.EIO, "the simulation failed, see its log"))
         self._send({"id": request.get("id"), **answer})
-        if answer["ok"] and request["op"] == "stop":
-            self._stopped.set()
+        if answer["ok"]:
+            self._after(request["op"])
         return True
+
+    def _after(self, op: str) -> None:
+        if op == "stop":
+            self._stopped.set()
+        if op == "subscribe" and self._teller is None:
+            # Only now: the answer comes before the first event.
+            self._teller = threading.Thread(target=self._tell, name="simulate-events", daemon=True)
+            self._teller.start()
 
     def _operation(self, request: Request) -> Callable[[Request], Answer]:
         operation = self._operations.get(_text(request, "op"))
@@ -240,8 +249,6 @@ class _Client:
     def _subscribe(self, _: Request) -> Answer:
         if self._silence is None:
             self._silence = self._kernel.hub.listen(self._hear)
-            self._teller = threading.Thread(target=self._tell, name="simulate-events", daemon=True)
-            self._teller.start()
         return {}
 
     def _hear(self, event: Uevent) -> None:
