@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from dra_common.errors import HostError
@@ -12,14 +11,18 @@ from dra_common.host import FileTree
 from dra_common.ports import Host
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
+from gpu_trees import SysTree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-if TYPE_CHECKING:
-    from conftest import SysTree
-
-Look = Callable[[Host], dict[str, Gpu]]
 PF, VF0, VF1, SECOND = "0000:4d:00.0", "0000:4d:00.1", "0000:4d:00.2", "0000:b3:00.0"
+
+
+def look(host: Host) -> dict[str, Gpu]:
+    """All GPUs by PCI address of a machine without problems."""
+    found = discover(host)
+    assert found.problems == ()
+    return {gpu.bdf: gpu for gpu in found.hardware.values()}
 
 
 def names(tree: SysTree) -> list[str]:
@@ -39,7 +42,7 @@ def problems_of(tree: SysTree, bdf: str) -> str:
 # --------------------------------------------------------------------------- what is found
 
 
-def test_every_fact_of_a_bound_gpu(flex_tree: SysTree, look: Look) -> None:
+def test_every_fact_of_a_bound_gpu(flex_tree: SysTree) -> None:
     gpu = look(flex_tree.host)[PF]
     assert (gpu.name, gpu.product.model, gpu.driver, gpu.kind) == (
         "0000-4d-00-0-0x56c0",
@@ -53,7 +56,7 @@ def test_every_fact_of_a_bound_gpu(flex_tree: SysTree, look: Look) -> None:
     assert (gpu.parent, gpu.vf_index, gpu.vfio, gpu.iommu_group, gpu.mei) == ("", None, "", "", ())
 
 
-def test_facts_of_virtual_functions(flex_tree: SysTree, look: Look) -> None:
+def test_facts_of_virtual_functions(flex_tree: SysTree) -> None:
     found = look(flex_tree.host)
     assert [(found[bdf].kind, found[bdf].parent, found[bdf].vf_index) for bdf in (VF0, VF1)] == [
         ("vf", PF, 0),
@@ -229,7 +232,7 @@ def test_numvfs_is_never_read(flex_tree: SysTree) -> None:
     assert problems_of(flex_tree, PF) == ""
 
 
-def test_vf_index_beyond_the_first_eight(tree: SysTree, look: Look) -> None:
+def test_vf_index_beyond_the_first_eight(tree: SysTree) -> None:
     tree.gpu("0000:4d:00.0", "0x56c0", sriov_offset="1", sriov_stride="1")
     tree.vf("0000:4d:00.0", "0000:4d:03.7", 30)
     assert look(tree.host)["0000:4d:03.7"].vf_index == 30

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 from dra_common.driver import Driver, Wanted
@@ -9,9 +8,7 @@ from dra_common.errors import DeviceRefused, HostError
 from dra_common.model import Allocated, Plan, PlannedDevice
 from gpu_driver.device import Gpu
 from gpu_driver.driver import GpuDriver
-
-if TYPE_CHECKING:
-    from conftest import SysTree
+from gpu_trees import SysTree
 
 DRIVER: Driver[Gpu] = GpuDriver()
 PF, VF = "0000-4d-00-0-0x56c0", "0000-4d-00-1-0x56c0"

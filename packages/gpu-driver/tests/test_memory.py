@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import pytest
 from gpu_driver.device import Gpu
 from gpu_driver.memory import DmemCapacity, Memory, local_memory, parse_dmem
 from gpu_driver.products import product
-
-if TYPE_CHECKING:
-    from conftest import SysTree
+from gpu_trees import SysTree
 
 MIB = 1 << 20
 GIB = 1 << 30

@@ -1,6 +1,7 @@
 """What each shipped machine looks like to the scheduler and to containers, written down.
 
-The files in ``golden/`` are read by people in review: after a change that is meant, ``UPDATE_GOLDEN=1`` writes them anew.
+The files in ``golden/`` are read by people in review; after a change that is meant, ``UPDATE_GOLDEN=1`` writes them
+anew.
 """
 
 from __future__ import annotations
