@@ -86,6 +86,26 @@ def test_prepare_again_restores_a_missing_or_damaged_cdi_file(bench: Bench) -> N
     assert path.read_text() == wanted
 
 
+def test_prepare_again_describes_the_hardware_of_now(bench: Bench) -> None:
+    """A kernel driver that was reloaded renumbers nodes: an old CDI file would name somebody else's."""
+    ref = bench.claim("one", "a")
+    first = bench.engine.prepare(ref, soon())
+    bench.knob("a").write_text("9\n")
+    assert bench.engine.prepare(ref, soon()) == first
+    assert spec(bench, "one")["devices"][0]["containerEdits"]["env"] == ["KNOB=9"]
+
+
+def test_prepare_again_of_a_device_that_is_gone_is_refused_and_the_claim_kept(bench: Bench) -> None:
+    """28: the device may come back; until the claim is unprepared it belongs to it."""
+    ref = bench.claim("one", "a")
+    first = bench.engine.prepare(ref, soon())
+    bench.knob("a").unlink()
+    with pytest.raises(DeviceUnknown, match="device a is not on this node"):
+        bench.engine.prepare(ref, soon())
+    bench.knob("a").write_text("1\n")
+    assert bench.engine.prepare(ref, soon()) == first
+
+
 def test_a_claim_with_nothing_of_ours_is_prepared_with_no_devices(bench: Bench) -> None:
     """27: results of other drivers are ignored, and so is their configuration."""
     foreign = {"source": "FromClaim", "opaque": {"driver": "other.example.com", "parameters": {"kind": "X"}}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,16 @@ def test_orphans_of_unknown_claims_are_removed(bench: Bench) -> None:
     (bench.root / "state/claims/uid-z.lock").write_text("")
     (bench.root / "state/claims/uid-w.json.tmp").write_text("{")
     assert sorted(bench.recover().orphans) == ["uid-w", "uid-x", "uid-y", "uid-z"]
+    assert bench.leftovers() == []
+
+
+def test_an_old_unfinished_cdi_file_is_removed(bench: Bench) -> None:
+    bench.specs.write("uid-x", {"knob": {"uid-x-a": ContainerEdits(env=("KNOB=1",))}})
+    bench.specs.delete("uid-x")
+    left = bench.root / "cdi/example.com-knob_uid-x.json.tmp"
+    left.write_text("{")
+    os.utime(left, (0, 0))
+    bench.recover()
     assert bench.leftovers() == []
 
 

@@ -56,7 +56,8 @@ def _result(entry: Mapping[str, Any], ref: ClaimRef, pool: str) -> Allocated:
         msg = f"claim {ref}: device {device} is in pool {entry.get('pool')}, this node has pool {pool} only"
         raise DeviceUnknown(msg, cure="check that --node-name is the node's name, then re-create the claim")
     if not request or not _LABEL.fullmatch(device) or not (share is None or _SHARE.fullmatch(str(share))):
-        msg = f"claim {ref}: allocation result with request {request!r}, device {device!r}, shareID {share!r} is malformed"
+        result = f"request {request!r}, device {device!r}, shareID {share!r}"
+        msg = f"claim {ref}: an allocation result is malformed: {result}"
         raise ClaimMismatch(msg, cure="re-create the claim")
     return Allocated(
         request=request,

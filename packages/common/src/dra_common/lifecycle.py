@@ -102,11 +102,13 @@ class Lifecycle(Generic[H]):
             raise
 
     def restore_specs(self, record: ClaimRecord) -> None:
-        """Make sure that every id of a prepared claim resolves. Raises DraError."""
-        ids = [name for device in record.answer for name in device.cdi_ids]
-        if ids and self._state.specs.unresolved(record.ref.uid, ids):
+        """Make sure that the CDI files of a prepared claim are there and right. Raises DraError.
+
+        They are made again from the hardware of now: card numbers change when a kernel driver is reloaded, and an old
+        file would then name another tenant's device.
+        """
+        if record.plan.devices:
             devices = frozenset(planned.allocated.device for planned in record.plan.devices)
-            _log.warning("CDI files of a prepared claim were missing or damaged: writing them again")
             self._write_specs(record, self.hardware(devices, record.ref))
 
     def roll_back(self, record: ClaimRecord, cause: str, before: ClaimRecord | None = None) -> None:

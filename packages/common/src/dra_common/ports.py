@@ -273,3 +273,6 @@ class Specs(Protocol):
 
     def uids(self) -> frozenset[str]:
         """UIDs of claims that have files here. Raises StateError."""
+
+    def sweep_temporary(self) -> tuple[str, ...]:
+        """Remove old unfinished files of ours; returns their names. Raises StateError."""

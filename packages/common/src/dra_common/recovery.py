@@ -49,6 +49,7 @@ class Recovery(Generic[H]):
             self._with_lock(uid, done, self._recover)
         for uid in sorted(self._orphans()):
             self._with_lock(uid, done, self._remove_orphan)
+        self.state.specs.sweep_temporary()
         if done.undone or done.orphans or done.failed:
             _log.info(
                 "recovery: %d undone, %d prepared claims kept, %d orphans removed, %d left for later",

@@ -16,7 +16,7 @@ from dra_common.model.device import (
     Version,
 )
 from dra_common.model.edits import ContainerEdits, DeviceNode, Hook, Mount
-from dra_common.model.plan import Edits, JsonValue, Plan, PlannedDevice
+from dra_common.model.plan import Edits, Plan, PlannedDevice
 from dra_common.model.prepared import PreparedDevice
 from dra_common.model.quantity import Quantity
 from dra_common.model.record import SCHEMA, ClaimRecord, Phase
@@ -37,7 +37,6 @@ __all__ = [
     "DeviceNode",
     "Edits",
     "Hook",
-    "JsonValue",
     "Mount",
     "OpaqueConfig",
     "Phase",

@@ -1,4 +1,4 @@
-"""What a container gets: the vocabulary of CDI ``containerEdits`` that our drivers use (CDI specification 0.5.0 and up)."""
+"""What a container gets: the part of CDI ``containerEdits`` that our drivers use (CDI specification, 0.5.0 and up)."""
 
 from __future__ import annotations
 
