@@ -73,7 +73,7 @@ class Call:
             if self.query.get("watch"):
                 return "watch"
             found = _OBJECT.match(self.path)
-            return "get" if found and found["name"] else "list"
+            return "list" if found and not found["name"] else "get"
         return {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(
             self.method, self.method
         )

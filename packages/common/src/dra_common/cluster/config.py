@@ -54,12 +54,16 @@ def _from_pod(configuration: Configuration) -> None:
 
 def _from_file(path: Path, configuration: Configuration) -> None:
     _check(path)
+    # The library's default is http://localhost: a kubeconfig without a server would silently mean that.
+    configuration.host = ""
     try:
         load_kube_config(  # type: ignore[no-untyped-call]
             config_file=str(path), client_configuration=configuration, persist_config=False
         )
     except (ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _broken(path, " ".join(str(error).split()) or type(error).__name__) from error
+    if not str(configuration.host).startswith(("http://", "https://")):
+        raise _broken(path, f"its current context has no server with a URL: {configuration.host!r}")
 
 
 def _check(path: Path) -> None:

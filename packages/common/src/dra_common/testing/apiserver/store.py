@@ -29,7 +29,6 @@ class Subscription:
         self.resource = resource
         self.pending = deque(backlog)
         self.version = version
-        self.dropped = False
         self.bookmark_due = False
 
 

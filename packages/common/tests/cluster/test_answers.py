@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from dra_common.cluster.answers import Call, from_status, refused, reworded
+from dra_common.errors import Gone, NotFound, ServerError, Throttled
+
+CALL = Call("GET", "/api/v1/nodes/n1", "https://10.0.0.1:443")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds"),
+    [
+        ({"Retry-After": "5"}, b"", 5.0),
+        ({"Retry-After": "0"}, b"", 0.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"", 1.0),
+        ({}, json.dumps({"details": {"retryAfterSeconds": 4}}).encode(), 4.0),
+        ({}, b"{}", 1.0),
+        ({}, b"slow down", 1.0),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], body: bytes, seconds: float) -> None:
+    error = refused(CALL, 429, headers, body)
+    assert isinstance(error, Throttled)
+    assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "verb"),
+    [
+        ("GET", "/api/v1/nodes/n1", {}, "get"),
+        ("GET", "/api/v1/nodes", {}, "list"),
+        ("GET", "/apis/resource.k8s.io/v1/namespaces/ns/resourceclaims", {}, "list"),
+        ("GET", "/apis/resource.k8s.io/v1/namespaces/ns/resourceclaims/c", {}, "get"),
+        ("GET", "/api/v1/nodes", {"watch": "1"}, "watch"),
+        ("GET", "/version", {}, "get"),
+        ("POST", "/api/v1/nodes", {}, "create"),
+        ("PUT", "/api/v1/nodes/n1", {}, "update"),
+        ("PATCH", "/api/v1/nodes/n1", {}, "patch"),
+        ("DELETE", "/api/v1/nodes/n1", {}, "delete"),
+    ],
+)
+def test_verbs_of_rbac(method: str, path: str, query: dict[str, str], verb: str) -> None:
+    assert Call(method, path, "", query).verb == verb
+
+
+def test_a_long_text_is_cut() -> None:
+    assert len(refused(CALL, 500, {}, b"x" * 10_000).message) < 500
+
+
+def test_a_status_without_a_code_is_a_server_error() -> None:
+    assert type(from_status(CALL, {"message": "?"})) is ServerError
+    assert type(from_status(CALL, {"code": 410})) is Gone
+
+
+def test_rewording_keeps_class_status_and_numbers() -> None:
+    error = Throttled("GET /x: busy", cure="wait", retry_after=9)
+    named = reworded(error, "claim a/b")
+    assert (type(named), named.retry_after, named.status) == (Throttled, 9, 429)
+    assert str(named) == "claim a/b: GET /x: busy (wait)"
+    assert str(reworded(NotFound("gone", cure="old"), "node n", "new")) == "node n: gone (new)"
+    assert str(error) == "GET /x: busy (wait)"
