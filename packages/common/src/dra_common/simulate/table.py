@@ -1,4 +1,6 @@
-"""What Linux does when somebody writes to the PCI bus, as a table: each row was seen on real kernels.
+"""What Linux does when somebody writes to the PCI bus, as a table.
+
+Each row names the kernel source or document that it follows; most were also seen on Linux 6.12 and 7.3.
 
 The rows speak of an igb network card (8 VFs in hardware, 7 usable), as QEMU emulates one, so that the same table can be
 run against a real kernel. A row starts from: igb bound to the PF, no VFs, VF probing on, no overrides; igb, igbvf,

@@ -28,8 +28,7 @@ class DiskTree:
 
     def write(self, path: str, text: str, mode: int = 0o444) -> None:
         """Make or replace a text file; a missing final newline is added."""
-        target = self._at(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = self._place(path)
         fresh = target.with_name(f".{target.name}.new")
         fresh.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
         fresh.chmod(mode & 0o555)
@@ -37,8 +36,7 @@ class DiskTree:
 
     def sparse(self, path: str, size: int) -> None:
         """Make a file of ``size`` bytes that takes no space."""
-        target = self._at(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = self._place(path)
         with target.open("wb") as file:
             file.truncate(size)
 
@@ -47,20 +45,17 @@ class DiskTree:
 
         Targets in the same parent folder are named by the shortest way (``../0000:4d:00.1``).
         """
-        place = self._at(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place = self._place(path)
         place.symlink_to(_relative(PurePosixPath(path).parent, PurePosixPath(target)))
 
     def link_text(self, path: str, text: str) -> None:
         """Make a link with exactly this text."""
-        place = self._at(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place = self._place(path)
         place.symlink_to(text)
 
     def device_node(self, path: str, major: int, minor: int, mode: int, *, real: bool) -> None:
         """Make a plain empty file, or (``real``, needs CAP_MKNOD) a character device."""
-        place = self._at(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place = self._place(path)
         if real:
             os.mknod(place, mode=0o020000 | mode, device=os.makedev(major, minor))
         else:
@@ -115,6 +110,13 @@ class DiskTree:
         if not found.is_relative_to(top):
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return found.relative_to(top).as_posix()
+
+    def _place(self, path: str) -> Path:
+        place = self._at(path)
+        # Asking is cheaper than making what is there: a large machine has thousands of files.
+        if not place.parent.is_dir():
+            place.parent.mkdir(parents=True)
+        return place
 
     def _at(self, path: str) -> Path:
         if path.startswith("/") or ".." in path.split("/"):
