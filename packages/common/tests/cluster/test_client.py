@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -376,10 +375,9 @@ def test_close_ends_calls_in_flight_and_refuses_new_ones(
     thread = threading.Thread(target=ask)
     thread.start()
     server.wait_for(lambda: server.requests)
-    begun = time.monotonic()
     client.close()
     thread.join(timeout=20)
-    assert time.monotonic() - begun < 10
+    assert not thread.is_alive()
     with pytest.raises(Unreachable) as caught:
         client.get("/version")
     assert {error.message for error in (*errors, caught.value)} == {"GET /version: this client was closed"}
