@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from dra_common.model import ClaimRef, PreparedDevice
@@ -17,9 +18,6 @@ from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 
 from gpu_driver.driver import NAME
-
-_API_DELAY = 0.5
-"""Seconds by which the API server is slowed down, so that a prepare is under way when the driver is killed."""
 
 
 def _claim(node: SimulatedNode, narrator: Narrator) -> None:
@@ -214,11 +212,13 @@ def _kill(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
     held[safe] = node.prepare(safe)
     before = _files(node)
     _kill_while_preparing(node, narrator, cut_off)
-    narrator.check(
-        "claim safe's record and CDI file are on disk as before", _files(node).items() >= before.items()
-    )
+    narrator.say("While the driver is down, its CDI files are lost, as they are at a reboot.")
+    for path in node.cdi.iterdir():
+        path.unlink()
     with narrator.waiting("the driver starts again on what it left"):
         node.start_driver()
+    narrator.check("recovery has undone what was begun for claim cut-off", not _mentions(node, cut_off))
+    narrator.check("recovery has put claim safe's CDI file back", _files(node) == before, node.leftovers())
     narrator.check("claim safe gets the same answer again", node.prepare(safe) == held[safe])
     held[cut_off] = node.prepare(cut_off)
     narrator.check("the kubelet's retry of claim cut-off succeeds", held[cut_off])
@@ -227,18 +227,32 @@ def _kill(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
 
 
 def _kill_while_preparing(node: SimulatedNode, narrator: Narrator, ref: ClaimRef) -> None:
-    reads = len(node.api.requests)
-    node.api.latency(_API_DELAY)
     with (
         ThreadPoolExecutor(1) as pool,
-        narrator.waiting("the kubelet calls, the driver reads the claim, kill -9"),
+        narrator.waiting("the kubelet calls; kill -9 between record and answer"),
     ):
-        call = pool.submit(_interrupted, node, ref)
-        node.wait(lambda: any(ref.name in one.path for one in node.api.requests[reads:]), "the driver's GET")
+        while (call := pool.submit(_interrupted, node, ref)) and _stop_at_record(
+            node, ref, call
+        ) != "preparing":
+            # It was through before it froze: once more.
+            node.signal_driver(signal.SIGCONT)
+            call.result()
+            node.unprepare(ref)
         node.kill_driver()
         error = call.result()
-    node.api.latency(0)
     narrator.check("the kubelet's call failed with the driver", error)
+    record = json.loads((node.state / "claims" / f"{ref.uid}.json").read_text())
+    phase = record["record"]["phase"]
+    narrator.check(f"the record of claim cut-off says how far it got: {phase}", phase == "preparing")
+
+
+def _stop_at_record(node: SimulatedNode, ref: ClaimRef, call: Future[str]) -> str:
+    """Freeze the driver when the claim's record appears, and return the phase that it holds then."""
+    record = node.state / "claims" / f"{ref.uid}.json"
+    while not record.exists() and not call.done():
+        pass  # the window is a millisecond wide: a pause would miss it
+    node.signal_driver(signal.SIGSTOP)
+    return str(json.loads(record.read_text())["record"]["phase"]) if record.exists() else ""
 
 
 def _interrupted(node: SimulatedNode, ref: ClaimRef) -> str:

@@ -128,6 +128,10 @@ class SimulatedNode:
         process.wait()
         self.kubelet.wait_disconnected(self.driver)
 
+    def signal_driver(self, number: signal.Signals) -> None:
+        """Send any signal, for example SIGSTOP and SIGCONT."""
+        self._running().send_signal(number)
+
     def stop_driver(self) -> int:
         """SIGTERM; returns the exit code."""
         process = self._running()
