@@ -231,19 +231,24 @@ def _kill_while_preparing(node: SimulatedNode, narrator: Narrator, ref: ClaimRef
         ThreadPoolExecutor(1) as pool,
         narrator.waiting("the kubelet calls; kill -9 between record and answer"),
     ):
-        while (call := pool.submit(_interrupted, node, ref)) and _stop_at_record(
-            node, ref, call
-        ) != "preparing":
-            # It was through before it froze: once more.
-            node.signal_driver(signal.SIGCONT)
-            call.result()
-            node.unprepare(ref)
+        call = _freeze_half_way(node, ref, pool)
         node.kill_driver()
         error = call.result()
     narrator.check("the kubelet's call failed with the driver", error)
     record = json.loads((node.state / "claims" / f"{ref.uid}.json").read_text())
     phase = record["record"]["phase"]
     narrator.check(f"the record of claim cut-off says how far it got: {phase}", phase == "preparing")
+
+
+def _freeze_half_way(node: SimulatedNode, ref: ClaimRef, pool: ThreadPoolExecutor) -> Future[str]:
+    """Call prepare until the driver is caught in it; returns the call, which waits for a frozen process."""
+    while True:
+        call = pool.submit(_interrupted, node, ref)
+        if _stop_at_record(node, ref, call) == "preparing":
+            return call
+        node.signal_driver(signal.SIGCONT)
+        call.result()
+        node.unprepare(ref)
 
 
 def _stop_at_record(node: SimulatedNode, ref: ClaimRef, call: Future[str]) -> str:
