@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from dra_common.errors import SettingsError
 from dra_common.ports import Uevent
+from dra_common.simulate import Function, Machine, refuse
 from dra_common.simulate.kernel import BOOT_ID, Kernel
 
 PCI = "bus/pci/devices"
@@ -346,3 +347,35 @@ def test_a_reboot_keeps_the_folders_that_may_be_mounted(kernel: Kernel) -> None:
     inode = kernel.machine.sys.root.stat().st_ino
     kernel.reboot()
     assert kernel.machine.sys.root.stat().st_ino == inode
+
+
+# --------------------------------------------------------------------------- what a PF's driver may answer
+
+
+def answer_with(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, enabled: int = 0, code: int = 0) -> None:
+    def configure(machine: Machine, pf: Function, count: int) -> int:
+        if code:
+            raise refuse(code, "no")
+        machine.enable_vfs(pf, enabled)
+        return enabled
+
+    monkeypatch.setattr(kernel.machine.drivers["igb"], "sriov_configure", configure)
+
+
+def test_a_driver_that_enables_another_number(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer_with(kernel, monkeypatch, enabled=7)
+    kernel.write(f"{PCI}/{PF}/sriov_numvfs", "2")
+    assert kernel.machine.sys.read(f"{PCI}/{PF}/sriov_numvfs") == "7"
+    assert f"{PF}: 2 VFs requested; 7 enabled" in caplog.text
+
+
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EIO, errno.EUCLEAN])
+def test_a_driver_that_refuses(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, refusal: Refusal, code: int
+) -> None:
+    answer_with(kernel, monkeypatch, code=code)
+    assert refusal(lambda: kernel.write(f"{PCI}/{PF}/sriov_numvfs", "2")) == code
+    assert kernel.machine.sys.read(f"{PCI}/{PF}/sriov_numvfs") == "0"
+    assert kernel.machine.functions[PF].vfs == []
