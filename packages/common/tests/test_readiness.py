@@ -63,16 +63,3 @@ def test_being_not_ready_is_no_reason_to_start_anew() -> None:
     readiness.unmet("registered", "the kubelet refused")
     assert readiness.alive
     assert readiness.why_dead() == ""
-
-
-def test_a_check_can_be_taken_back() -> None:
-    readiness = Readiness([])
-
-    def check() -> str:
-        return "broken"
-
-    readiness.remove_check(check)
-    readiness.add_check(check)
-    assert not readiness.alive
-    readiness.remove_check(check)
-    assert readiness.alive

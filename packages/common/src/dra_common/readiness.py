@@ -44,11 +44,6 @@ class Readiness:
         with self._lock:
             self._checks.append(check)
 
-    def remove_check(self, check: LivenessCheck) -> None:
-        """Stop asking ``check``; fine if it was never added."""
-        with self._lock:
-            self._checks = [known for known in self._checks if known != check]
-
     @property
     def alive(self) -> bool:
         """Whether no check complains."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from dra_common.deadline import Deadline
 from dra_common.errors import KubeletError
-from dra_common.kubelet import KubeletPlugin, RegistrationStatus
+from dra_common.kubelet import KubeletPlugin, RegistrationStatus, SocketPaths
 from dra_common.model import ClaimRef
 from dra_common.readiness import Readiness
 from dra_common.testing.kubelet import (
@@ -287,8 +287,7 @@ def test_too_long_a_path_is_refused_before_anything_listens(short_tmp: Path, cla
         assert list(node.registry.iterdir()) == []
 
 
-def test_a_kernel_that_refuses_the_second_socket_takes_the_first_away(node: KubeletNode) -> None:
-    """/proc/self looks writable to root, yet no socket can be made there."""
+def test_a_registry_in_which_no_socket_can_be_made_is_refused(node: KubeletNode) -> None:
     plugin = KubeletPlugin(
         driver_name=node.driver,
         plugin_dir=node.dra_socket.parent,
@@ -299,6 +298,18 @@ def test_a_kernel_that_refuses_the_second_socket_takes_the_first_away(node: Kube
     with pytest.raises(KubeletError, match=r"cannot make the socket /proc/[^:]*-reg\.sock: "):
         plugin.start()
     assert list(node.dra_socket.parent.iterdir()) == []
+
+
+def test_an_obstacle_that_appears_after_the_check_leaves_no_socket_behind(
+    node: KubeletNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SocketPaths, "check", lambda paths: paths.registration.mkdir())
+    readiness = Readiness(["serving"])
+    with pytest.raises(KubeletError, match=r"cannot put the socket .*-reg\.sock in place: Is a directory"):
+        node.start_plugin(readiness)
+    assert list(node.dra_socket.parent.iterdir()) == []
+    assert list(node.registry.iterdir()) == [node.registration_socket]
+    assert not readiness.ready
 
 
 @pytest.mark.parametrize("which", ["dra", "registration"])

@@ -35,13 +35,11 @@ class Call:
     Args:
         request: its number in the log.
         deadline: when to answer.
-        is_wanted: whether the caller still waits.
         when_over: calls back once the caller waits no more; False, without calling, if that is so already.
     """
 
     request: int
     deadline: Deadline
-    is_wanted: Callable[[], bool]
     when_over: Callable[[Callable[[], None]], bool]
 
 
@@ -114,7 +112,7 @@ def _attempt(work: Callable[[ClaimRef, Deadline], T], ref: ClaimRef, call: Call)
 def _refuse_useless(ref: ClaimRef, call: Call) -> None:
     if not (ref.uid and ref.namespace and ref.name) or "/" in ref.uid:
         raise ClaimError(f"the kubelet named a claim without proper namespace, name and UID: {ref}")
-    if call.deadline.passed or not call.is_wanted():
+    if call.deadline.passed:
         raise ClaimError(f"claim {ref} was not begun: the kubelet no longer waits for the answer")
 
 

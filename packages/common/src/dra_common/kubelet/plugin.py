@@ -98,7 +98,6 @@ class KubeletPlugin:
         socket disappears. ResourceSlices are left alone: the kubelet removes them if we do not come back.
         """
         with self._stop_lock:
-            self._readiness.remove_check(self.why_unreachable)
             self._readiness.unmet("serving", "stopped")
             for server, seconds in zip(self._servers, (grace, _REGISTRATION_GRACE), strict=False):
                 server.stop(seconds)

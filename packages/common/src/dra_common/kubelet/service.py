@@ -72,7 +72,7 @@ class DraService(pb_grpc.DRAPluginServicer):
         claims: Iterable[pb.Claim],
         context: grpc.ServicerContext,
     ) -> Mapping[str, Outcome[T]]:
-        call = Call(self._next_request(), _deadline(context), context.is_active, context.add_callback)
+        call = Call(self._next_request(), _deadline(context), context.add_callback)
         refs = [ClaimRef(claim.namespace, claim.name, claim.uid) for claim in claims]
         with bind(request=call.request, method=method):
             begun = time.monotonic()
