@@ -1,0 +1,165 @@
+"""A simulated node with the real ``gpu-driver run``: what the tests of whole processes have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dra_common.model import ClaimRef
+from dra_common.simulate.client import ControlClient
+from dra_common.testing.node import PrepareFailed, SimulatedNode
+from gpu_driver.driver import NAME
+
+NODE = "node-1"
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """Yield a folder whose path leaves room for the sockets below it (107 bytes)."""
+    folder = Path(tempfile.mkdtemp(prefix="gpu"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def machine_only(profile: str, **more: Any) -> Iterator[SimulatedNode]:
+    """Yield a node whose driver is not started; no process of it outlives the block."""
+    with (
+        short_folder() as root,
+        SimulatedNode(root, module="gpu_driver", driver=NAME, profile=profile, **more) as node,
+    ):
+        yield node
+
+
+@contextmanager
+def running(profile: str, *arguments: str, **more: Any) -> Iterator[SimulatedNode]:
+    """Yield a node whose driver has registered and published."""
+    with machine_only(profile, **more) as node:
+        node.start_driver(*arguments)
+        node.wait_published()
+        yield node
+
+
+def gpu_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one command of ``gpu-driver`` as its own process, with none of our own settings in its environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "gpu_driver", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**SimulatedNode._environment(), "COLUMNS": "200", **environment},
+    )
+
+
+def names(node: SimulatedNode) -> list[str]:
+    return [device["name"] for device in node.devices()]
+
+
+def taints(node: SimulatedNode, name: str) -> list[str]:
+    """Keys of the published taints of one device."""
+    (device,) = (device for device in node.devices() if device["name"] == name)
+    return [taint["key"].removeprefix(f"{NAME}/") for taint in device.get("taints", ())]
+
+
+def spec(*selectors: str, **exactly: Any) -> dict[str, Any]:
+    """A claim with one request, named ``gpu``."""
+    wanted = {
+        "deviceClassName": NAME,
+        "selectors": [{"cel": {"expression": selector}} for selector in selectors],
+        **exactly,
+    }
+    return {"devices": {"requests": [{"name": "gpu", "exactly": wanted}]}}
+
+
+def by_address(bdf: str, **exactly: Any) -> dict[str, Any]:
+    """A claim for the device at one PCI address."""
+    return spec(f'device.attributes["{NAME}"].pciAddress == "{bdf}"', **exactly)
+
+
+def allocated(node: SimulatedNode, claim: str, *devices: str, **result: Any) -> ClaimRef:
+    """Create a claim with an allocation written past the scheduler."""
+    ref = node.create_claim(claim, spec())
+    results = [
+        {"request": "gpu", "driver": NAME, "pool": node.name, "device": device, **result}
+        for device in devices
+    ]
+    put_status(node, ref, {"allocation": {"devices": {"results": results}}})
+    return ref
+
+
+def put_status(node: SimulatedNode, ref: ClaimRef, status: Mapping[str, Any]) -> None:
+    claim = node.api.get("ResourceClaim", ref.name, ref.namespace)
+    assert claim is not None
+    node.api.put("ResourceClaim", {**claim, "status": dict(status)})
+
+
+def refusal(node: SimulatedNode, ref: ClaimRef) -> str:
+    """Why the driver does not prepare this claim."""
+    try:
+        answer = node.prepare(ref)
+    except PrepareFailed as error:
+        return str(error)
+    raise AssertionError(f"claim {ref} was prepared: {answer}")
+
+
+def control(node: SimulatedNode, op: str, **fields: str) -> None:
+    """Do something to the machine itself."""
+    answer = ControlClient(node.machine).request(op, **fields)
+    assert answer["ok"], answer
+
+
+def write(node: SimulatedNode, path: str, value: str) -> None:
+    """Write to the machine's sysfs as an administrator would."""
+    control(node, "write", path=path, value=value)
+
+
+def lines(node: SimulatedNode) -> list[str]:
+    return node.log.read_text().splitlines()
+
+
+def json_lines(node: SimulatedNode, since: int = 0) -> list[dict[str, Any]]:
+    """The driver's log, of a driver started with ``--logging-format=json``."""
+    return [json.loads(line) for line in lines(node)[since:]]
+
+
+def host_paths(edits: Mapping[str, Any]) -> list[str]:
+    """Host paths of the device nodes that a container gets."""
+    return [str(node.get("hostPath", path)) for path, node in edits.items()]
+
+
+def is_alive(node: SimulatedNode) -> bool:
+    return node.process is not None and node.process.poll() is None
+
+
+def assert_no_surprise(node: SimulatedNode, expected: Sequence[str] = ()) -> None:
+    """Nothing that the driver logged is an error nobody foresaw, and no warning is one that the test did not mean."""
+    text = node.log.read_text()
+    assert "Traceback" not in text, text
+    loud = [line for line in text.splitlines() if " WARNING " in line or " ERROR " in line]
+    surprising = [line for line in loud if not any(each in line for each in expected)]
+    assert not surprising, surprising
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Processes that have the folder's path on their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(folder) in command:
+                found.append(int(entry.name))
+    return found

@@ -1,0 +1,118 @@
+"""The real driver on every shipped machine: from registration to nothing left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dra_common.testing.allocator import Allocation
+from dra_common.testing.node import SimulatedNode
+from gpu_driver.simulation import SIMULATION
+from gpu_nodes import (
+    NODE,
+    allocated,
+    assert_no_surprise,
+    by_address,
+    gpu_cli,
+    host_paths,
+    refusal,
+    running,
+)
+
+KNOWN_TROUBLE = {
+    # This machine is made of trouble: a GPU that did not start, two that keep their memory to themselves.
+    "unbound-and-vfio": ("0000:25:00.0", "0000:24:00.0", "0000:26:00.0"),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(SIMULATION.profiles))
+def node(request: pytest.FixtureRequest) -> Iterator[SimulatedNode]:
+    with running(request.param) as node:
+        yield node
+
+
+def listed(node: SimulatedNode) -> list[dict[str, Any]]:
+    """What ``devices --json`` says; an independent look at the same machine."""
+    shown = gpu_cli("devices", "--json", f"--simulated-root={node.machine}")
+    assert shown.returncode == 0, shown.stderr
+    found: list[dict[str, Any]] = json.loads(shown.stdout)
+    return found
+
+
+def test_slices_prints_exactly_what_run_publishes(node: SimulatedNode) -> None:
+    shown = gpu_cli("slices", f"--node-name={NODE}", "--kubernetes=1.36", f"--simulated-root={node.machine}")
+    assert shown.returncode == 0, shown.stderr
+    preview = json.loads(shown.stdout)
+    assert (preview["apiVersion"], preview["kind"]) == ("v1", "List")
+    published = sorted(node.slices(), key=lambda item: item["metadata"]["name"])
+    assert [as_text(item["spec"]) for item in preview["items"]] == [
+        as_sent(item["spec"]) for item in published
+    ]
+    for item, stored in zip(preview["items"], published, strict=True):
+        (owner,), (real,) = item["metadata"]["ownerReferences"], stored["metadata"]["ownerReferences"]
+        assert {**owner, "uid": real["uid"]} == real
+        assert stored["metadata"]["name"].startswith(item["metadata"]["generateName"])
+
+
+def test_from_registration_to_nothing_left(node: SimulatedNode) -> None:
+    published = {device["name"]: device for device in node.devices()}
+    found = {device["name"]: device for device in listed(node)}
+    assert list(published) == list(found)
+    usable = [name for name, device in found.items() if device["hardware"]["usable"]][:12]
+    # A claim each, by PCI address, all prepared at the same time.
+    answers = {}
+    for name in usable:
+        ref = node.create_claim(f"for-{name}", by_address(found[name]["hardware"]["bdf"]))
+        assert isinstance(node.allocate(ref), Allocation)
+        answers[name] = ref, node.prepare(ref)
+    for name, (ref, answer) in answers.items():
+        (device,) = answer
+        assert (device.device, device.pool, device.requests) == (name, NODE, ("gpu",))
+        assert device.cdi_ids == (f"intel.com/gpu={ref.uid}-{name}",)
+        expect_container(node, found[name]["hardware"], node.resolve(answer))
+    assert len(list(node.cdi.iterdir())) == len(usable)
+    # What no container could use is refused, and leaves nothing.
+    for name in set(found) - set(usable) if len(found) < 12 else ():
+        assert f"device {name} cannot be prepared" in refusal(node, allocated(node, f"no-{name}", name))
+    node.api.pause()
+    for ref, _ in answers.values():
+        node.unprepare(ref)
+    node.api.resume()
+    assert node.leftovers() == []
+    slices = node.slices()
+    assert node.stop_driver() == 0
+    assert not [*node.state.glob("*.sock"), *node.registry.glob("*.sock")]
+    assert node.slices() == slices
+    assert_no_surprise(node, (*KNOWN_TROUBLE.get(node.profile, ()), "cannot be prepared"))
+
+
+def expect_container(node: SimulatedNode, gpu: dict[str, Any], edits: Any) -> None:
+    dev = f"{node.machine}/dev"
+    nodes = [f"dri/{gpu['card']}", *([f"dri/{gpu['render']}"] if gpu["render"] else [])]
+    assert list(edits.device_nodes) == [f"/dev/{path}" for path in nodes]
+    assert host_paths(edits.device_nodes) == [f"{dev}/{path}" for path in nodes]
+    links = [f"dri/by-path/pci-{gpu['bdf']}-{kind}" for kind in ("card", "render") if gpu[kind]]
+    assert {path: mount["hostPath"] for path, mount in edits.mounts.items()} == {
+        f"/dev/{path}": f"{dev}/{path}" for path in links
+    }
+    for path in (*nodes, *links):
+        assert Path(dev, path).exists()
+    assert not edits.hooks
+    assert not edits.env
+
+
+def as_text(spec: dict[str, Any]) -> str:
+    """One text for what is equal to the API server, which leaves out an empty list."""
+    spec = {field: value for field, value in spec.items() if value != []}
+    return json.dumps(spec, indent=1, sort_keys=True)
+
+
+def as_sent(spec: dict[str, Any]) -> str:
+    """The stored text without what the API server itself adds: the time at which it first saw a taint."""
+    for device in spec.get("devices", ()):
+        for taint in device.get("taints", ()):
+            assert taint.pop("timeAdded")
+    return as_text(spec)
