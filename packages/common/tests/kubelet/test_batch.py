@@ -99,4 +99,12 @@ def test_stopping_frees_a_call_whose_claims_wait_for_a_worker() -> None:
     opened.set()
     call.join(10)
     assert results[0]["uid-0"] == Outcome("uid-0")
-    assert results[0]["uid-1"].error
+    assert results[0]["uid-1"].error == f"claim {REFS[1]}: not begun: the driver is stopping"
+
+
+def test_a_call_that_comes_after_the_stop_is_answered(workers: ClaimWorkers) -> None:
+    workers.stop()
+    outcomes = workers.run(lambda ref, _: ref.uid, REFS, Call(1, Deadline.after(60), waiting))
+    assert [outcome.error.rpartition(": ")[2] for outcome in outcomes.values()] == [
+        "the driver is stopping"
+    ] * 8

@@ -52,6 +52,7 @@ class ClaimWorkers:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="claim")
+        self._stopped = False
 
     def run(
         self, work: Callable[[ClaimRef, Deadline], T], refs: Sequence[ClaimRef], call: Call
@@ -60,19 +61,29 @@ class ClaimWorkers:
         once: dict[str, ClaimRef] = {}
         for ref in refs:
             once.setdefault(ref.uid, ref)
-        futures = {
-            uid: self._pool.submit(contextvars.copy_context().run, _attempt, work, ref, call)
-            for uid, ref in once.items()
-        }
+        futures = {uid: self._submit(work, ref, call) for uid, ref in once.items()}
         _wait(tuple(futures.values()), call)
         return {uid: self._collect(once[uid], future) for uid, future in futures.items()}
 
     def stop(self) -> None:
         """Start nothing more; what runs ends by itself."""
+        self._stopped = True
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(
+        self, work: Callable[[ClaimRef, Deadline], T], ref: ClaimRef, call: Call
+    ) -> Future[Outcome[T]]:
+        try:
+            return self._pool.submit(contextvars.copy_context().run, _attempt, work, ref, call)
+        except RuntimeError:  # stopped meanwhile
+            refused: Future[Outcome[T]] = Future()
+            refused.cancel()
+            return refused
 
     def _collect(self, ref: ClaimRef, future: Future[Outcome[T]]) -> Outcome[T]:
         if future.cancel():
+            if self._stopped:
+                return _late(ref, "not begun: the driver is stopping")
             return _late(ref, f"not begun in time: all {self._workers} workers were busy with other claims")
         if not future.done():
             return _late(ref, "not finished in time; it goes on, and the kubelet asks again")
