@@ -1,0 +1,139 @@
+"""What the published names mean: the one table behind ``docs/user/gpu-attributes.md``.
+
+Nothing at run time reads it. Tests hold it against what is published of every simulated machine, in both directions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dra_common.inventory import absent_taint, revert_failed_taint
+from dra_common.model import TaintEffect
+
+from gpu_driver.device import NOT_DRM_TAINT, UNBOUND_TAINT
+from gpu_driver.driver import NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An attribute or a capacity.
+
+    Args:
+        name: as published; without a domain it belongs to the driver's, ``gpu.intel.com``.
+        kind: the field of the API that holds the value; capacities are quantities.
+        meaning: one sentence or two, for somebody who writes a selector.
+        absent: when it is left out; empty = it is always there.
+    """
+
+    name: str
+    kind: Literal["string", "bool", "int", "quantity"]
+    meaning: str
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaintTerm:
+    """A taint.
+
+    Args:
+        key: its key.
+        effect: its effect, always the same.
+        meaning: what is wrong with the device.
+        value: what its value says; empty = it has none.
+        ends: what takes it away.
+    """
+
+    key: str
+    effect: TaintEffect
+    meaning: str
+    ends: str
+    value: str = ""
+
+
+_NO_ROOT = "sysfs does not show the device below a PCI root"
+
+ATTRIBUTES: tuple[Term, ...] = (
+    Term(
+        "model", "string", "Product name of the PCI device id; `Unknown` for an id that is not in the table."
+    ),
+    Term("family", "string", "Product family, see below; `Unknown` where the id does not tell."),
+    Term(
+        "type",
+        "string",
+        "`gpu`: a physical function or integrated graphics. `vf`: an SR-IOV virtual function.",
+    ),
+    Term(
+        "driver",
+        "string",
+        "Kernel driver that is bound now: `i915`, `xe`, `vfio-pci`, `xe-vfio-pci` or another; "
+        "an empty string when there is none.",
+    ),
+    Term(
+        "sriov",
+        "bool",
+        "Virtual functions can be made now: `i915` or `xe` is bound, allows at least one, and "
+        "`sriov_drivers_autoprobe` is on.",
+    ),
+    Term("health", "string", "`Unknown`: health is not watched yet."),
+    Term("pciId", "string", "PCI device id."),
+    Term("resource.kubernetes.io/pciBusID", "string", "PCI address."),
+    Term(
+        "resource.kubernetes.io/pcieRoot",
+        "string",
+        "PCI root complex; the same for devices that are near one another.",
+        _NO_ROOT,
+    ),
+    Term(
+        "resource.kubernetes.io/numaNode", "int", "NUMA node.", "the machine does not say (`numa_node` is -1)"
+    ),
+    Term("pciAddress", "string", "Older name of `resource.kubernetes.io/pciBusID`, for existing manifests."),
+    Term(
+        "pciRoot",
+        "string",
+        "Older name of `resource.kubernetes.io/pcieRoot`, its bus number only, for existing manifests.",
+        _NO_ROOT,
+    ),
+)
+"""Attributes, in the order in which they are documented."""
+
+CAPACITIES: tuple[Term, ...] = (
+    Term(
+        "memory",
+        "quantity",
+        "Local memory in whole MiB. Integrated graphics have none of their own: `0`.",
+        "it is not known: a card that is not on `i915` or `xe`, or whose driver tells this process nothing",
+    ),
+    Term("millicores", "quantity", "1000 for every device whatever its size, for existing manifests."),
+)
+"""Capacities, in the order in which they are documented."""
+
+TAINTS: tuple[TaintTerm, ...] = (
+    TaintTerm(
+        UNBOUND_TAINT,
+        TaintEffect.NO_SCHEDULE,
+        "No kernel driver is bound: there is nothing that a container could open.",
+        "it is bound to `i915` or `xe`",
+    ),
+    TaintTerm(
+        NOT_DRM_TAINT,
+        TaintEffect.NO_SCHEDULE,
+        "Another kernel driver is bound, such as `vfio-pci`; or the right one, which made no DRM card because the "
+        "GPU did not start.",
+        "it is bound to `i915` or `xe` and has a DRM card",
+        value="the kernel driver",
+    ),
+    TaintTerm(
+        absent_taint(NAME).key,
+        absent_taint(NAME).effect,
+        "The latest look at the machine did not find the device.",
+        "it is found again; otherwise the device is withdrawn by the next look, or when no claim holds it any more",
+    ),
+    TaintTerm(
+        revert_failed_taint(NAME).key,
+        revert_failed_taint(NAME).effect,
+        "A claim on the device could not be undone: it is not in the state that it is described in.",
+        "unprepare of that claim, or recovery at start, succeeds",
+    ),
+)
+"""Taints, in the order in which they are documented."""

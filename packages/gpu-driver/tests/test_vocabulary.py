@@ -1,0 +1,113 @@
+"""The documented names are the published names, in both directions, on every simulated machine."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dra_common.driver import Published
+from dra_common.inventory import Inventory, revert_failed_taint
+from dra_common.model import Attribute, Device, Taint
+from dra_common.simulate import SimulatedHost, Simulator, find_profile
+from gpu_driver.driver import NAME, GpuDriver
+from gpu_driver.products import FAMILIES, PRODUCTS
+from gpu_driver.simulation import SIMULATION
+from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, TAINTS
+
+TYPES: Mapping[str, type] = {"string": str, "bool": bool, "int": int}
+
+
+@pytest.fixture(scope="module")
+def machines() -> Mapping[str, Published]:
+    """What is published of each machine that the driver ships."""
+    driver, found = GpuDriver(), {}
+    for name in SIMULATION.profiles:
+        root = Path(tempfile.mkdtemp(prefix="gpu"))
+        with Simulator(SIMULATION, find_profile(SIMULATION, name), root):
+            found[name] = driver.publish(driver.discover(SimulatedHost(root)).hardware)
+        shutil.rmtree(root)
+    return found
+
+
+@pytest.fixture(scope="module")
+def devices(machines: Mapping[str, Published]) -> tuple[Device, ...]:
+    return tuple(device for machine in machines.values() for device in machine.devices)
+
+
+def in_trouble(machines: Mapping[str, Published]) -> tuple[Device, ...]:
+    """A machine that loses a device while another one could not be given back."""
+    inventory = Inventory(NAME)
+    published = machines["two-gpus"]
+    first, second = published.devices
+    inventory.update(published, ())
+    snapshot = inventory.update(
+        replace(published, devices=(second,)), (), {second.name: (revert_failed_taint(NAME),)}
+    )
+    assert snapshot is not None
+    assert {device.name for device in snapshot.devices} == {first.name, second.name}
+    return snapshot.devices
+
+
+def attributes(devices: tuple[Device, ...], name: str) -> list[Attribute]:
+    return [device.attributes[name] for device in devices if name in device.attributes]
+
+
+def test_every_published_attribute_has_a_row_and_the_reverse(devices: tuple[Device, ...]) -> None:
+    assert {name for device in devices for name in device.attributes} == {term.name for term in ATTRIBUTES}
+
+
+def test_every_published_capacity_has_a_row_and_the_reverse(devices: tuple[Device, ...]) -> None:
+    assert {name for device in devices for name in device.capacity} == {term.name for term in CAPACITIES}
+
+
+def test_every_published_taint_has_a_row_and_the_reverse(machines: Mapping[str, Published]) -> None:
+    published = tuple(device for machine in machines.values() for device in machine.devices)
+    taints: set[Taint] = {taint for device in (*published, *in_trouble(machines)) for taint in device.taints}
+    assert {taint.key for taint in taints} == {term.key for term in TAINTS}
+    effects = {term.key: term.effect for term in TAINTS}
+    valued = {term.key for term in TAINTS if term.value}
+    for taint in taints:
+        assert taint.effect == effects[taint.key]
+        assert bool(taint.value) == (taint.key in valued)
+
+
+def test_the_values_have_the_type_of_the_row(devices: tuple[Device, ...]) -> None:
+    for term in ATTRIBUTES:
+        assert {type(value) for value in attributes(devices, term.name)} == {TYPES[term.kind]}, term.name
+
+
+def test_only_a_row_that_says_when_is_absent_anywhere(devices: tuple[Device, ...]) -> None:
+    for term in (*ATTRIBUTES, *CAPACITIES):
+        missing = [
+            device.name for device in devices if term.name not in {**device.attributes, **device.capacity}
+        ]
+        assert term.absent or not missing, term.name
+
+
+def test_no_name_stands_twice() -> None:
+    for names in ([term.name for term in (*ATTRIBUTES, *CAPACITIES)], [term.key for term in TAINTS]):
+        assert len(names) == len(set(names))
+
+
+def test_what_the_meanings_promise_of_values(devices: tuple[Device, ...]) -> None:
+    assert set(attributes(devices, "type")) == {"gpu", "vf"}
+    assert set(attributes(devices, "health")) == {"Unknown"}
+    assert "" in attributes(devices, "driver")
+    assert set(attributes(devices, "family")) <= FAMILIES
+    assert {str(device.capacity["millicores"].value) for device in devices} == {"1k"}
+    older = [
+        (device.attributes["pciAddress"], device.attributes["resource.kubernetes.io/pciBusID"])
+        for device in devices
+    ]
+    assert all(old == new for old, new in older)
+    integrated = {
+        str(device.capacity["memory"].value)
+        for device in devices
+        if PRODUCTS.get(str(device.attributes["pciId"]))
+        and PRODUCTS[str(device.attributes["pciId"])].integrated
+    }
+    assert integrated == {"0"}
