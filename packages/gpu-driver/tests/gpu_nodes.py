@@ -16,8 +16,9 @@ from typing import Any
 from dra_common.model import ClaimRef
 from dra_common.simulate.client import ControlClient
 from dra_common.testing.node import PrepareFailed, SimulatedNode
-from gpu_driver.driver import NAME
+from gpu_driver.driver import GpuDriver
 
+NAME = GpuDriver.name
 NODE = "node-1"
 
 
