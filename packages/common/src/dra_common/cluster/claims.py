@@ -33,7 +33,6 @@ class ClusterClaims:
             return self._get(ref, deadline)
         except (Unreachable, ServerError, Throttled) as error:
             pause = error.retry_after if isinstance(error, Throttled) else _PAUSE
-            # Half of what is left stays for the second answer and for preparing.
             if pause > deadline.remaining / 2:
                 raise
         time.sleep(pause)
@@ -43,7 +42,8 @@ class ClusterClaims:
         namespace, name = quote(ref.namespace, safe=""), quote(ref.name, safe="")
         path = f"/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims/{name}"
         try:
-            return self._api.get(path, timeout=max(0.1, min(_TIMEOUT, deadline.remaining)))
+            # Half of what is left stays for a second try, for preparing, and to say why it failed.
+            return self._api.get(path, timeout=max(0.1, min(_TIMEOUT, deadline.remaining / 2)))
         except NotFound as error:
             raise reworded(error, f"claim {ref}", _missing(error)) from error
         except ClusterError as error:
