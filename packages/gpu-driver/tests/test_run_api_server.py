@@ -175,17 +175,14 @@ def test_trouble_while_publishing_is_said_once_and_passes(
     assert is_alive(node)
     node.api.faults.clear()
     node.wait_published()
-    wait_until(
-        lambda: any(text.startswith("published:") for _, text in publishing_lines(node, since)),
-        "the good news",
-    )
-    said = publishing_lines(node, since)
-    errors = [text for level, text in said if level == "error"]
-    assert len(errors) == 1, said
-    assert NODE in errors[0]
-    assert str(status) in errors[0]
-    assert cure in errors[0]
-    assert [level for level, _ in said] == ["error", "info"]
+    wait_until(lambda: since_trouble(node, since)[1:], "the good news")
+    (level, error), *rest = since_trouble(node, since)
+    assert level == "error"
+    for part in (NODE, str(status), cure):
+        assert part in error
+    ((level, news),) = rest
+    assert level == "info"
+    assert news.startswith("published: 2 devices")
 
 
 def since_trouble(node: SimulatedNode, since: int) -> list[tuple[str, str]]:
@@ -249,6 +246,18 @@ def test_dropped_watches_and_expired_versions_are_no_trouble(node: SimulatedNode
     # One line for three losses, and none for the expiry.
     assert all("watch of ResourceSlices is lost" in text for text in loud)
     assert len(loud) <= 1, loud
+
+
+def test_a_silent_server_delays_publishing_and_nothing_else(node: SimulatedNode) -> None:
+    ref = allocated(node, "running", names(node)[0])
+    answer = node.prepare(ref)
+    node.api.pause()
+    wipe(node)
+    assert node.prepare(ref) == answer
+    node.unprepare(ref)
+    assert not node.slices()
+    node.api.resume()
+    assert len(node.wait_published()) == 2
 
 
 def test_a_node_that_is_not_known_yet_is_waited_for() -> None:
