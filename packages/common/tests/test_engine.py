@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dra_common.deadline import Deadline
 from dra_common.errors import (
+    ClaimError,
     ClaimMismatch,
     ConfigError,
     DeviceHeld,
     DeviceRefused,
     DeviceUnknown,
+    DraError,
     HostError,
     LockTimeout,
     NotFound,
     StateError,
     Unreachable,
 )
-from dra_common.model import ClaimRecord, Phase, PreparedDevice
+from dra_common.model import ClaimRecord, ClaimRef, Phase, PreparedDevice
 from dra_common.testing.bench import NODE, Bench, config, soon
 from dra_common.testing.knobs import DRIVER, Gate
 
@@ -529,3 +533,45 @@ def test_a_call_gives_up_at_its_deadline_while_another_holds_the_claim(bench: Be
         gate.open()
         answer = slow.result()
     assert bench.engine.prepare(ref, soon()) == answer
+
+
+# ---------------------------------------------------------------- nobody waits any more
+
+
+def test_a_prepare_that_nobody_waits_for_is_not_begun(bench: Bench) -> None:
+    """The GET outlasts the call; by now the kubelet may have unprepared, and would never again ask for this claim."""
+    ref, deadline, read = bench.claim("one", "a", config=[config(5)]), soon(), bench.claims.read
+
+    def slow(ref: ClaimRef, deadline: Deadline) -> Mapping[str, Any]:
+        found = read(ref, deadline)
+        deadline.end()
+        bench.engine.unprepare(ref, soon())
+        return found
+
+    bench.claims.read = slow  # type: ignore[method-assign]
+    with pytest.raises(ClaimError, match=r"default/one.*no longer waits"):
+        bench.engine.prepare(ref, deadline)
+    assert bench.leftovers() == []
+    assert bench.level("a") == 1
+
+
+def test_an_unprepare_that_nobody_waits_for_is_not_begun(bench: Bench) -> None:
+    """It was repeated and answered meanwhile, and the claim prepared again for the next pod."""
+    ref = bench.claim("one", "a", config=[config(5)])
+    bench.engine.prepare(ref, soon())
+    late = soon()
+    late.end()
+    with pytest.raises(ClaimError, match=r"default/one.*no longer waits"):
+        bench.engine.unprepare(ref, late)
+    assert bench.level("a") == 5
+    assert record(bench, "one").phase is Phase.PREPARED
+
+
+def test_a_wait_for_a_lock_ends_with_the_call(bench: Bench) -> None:
+    """A caller that went away does not keep a worker until the deadline."""
+    ref, deadline = bench.claim("one", "a"), soon(3600)
+    with ThreadPoolExecutor(1) as pool, bench.locks.claim(ref.uid, soon()):
+        waiting = pool.submit(bench.engine.unprepare, ref, deadline)
+        deadline.end()
+        with pytest.raises(DraError, match="uid-one"):
+            waiting.result(timeout=10)

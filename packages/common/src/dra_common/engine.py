@@ -16,6 +16,7 @@ from dra_common.allocation import check_uid, read_allocation
 from dra_common.config import configure
 from dra_common.deadline import Deadline
 from dra_common.driver import Driver, H
+from dra_common.errors import ClaimError
 from dra_common.lifecycle import Lifecycle
 from dra_common.log import annotate
 from dra_common.model import Claim, ClaimRecord, ClaimRef, Phase, PreparedDevice
@@ -51,7 +52,7 @@ class Engine(Generic[H]):
         check_uid(ref)
         while True:
             claim = None if self.lifecycle.peek(ref.uid) else self._read(ref, deadline)
-            with self._locked(ref.uid, deadline):
+            with self._locked(ref, deadline):
                 record = self.lifecycle.load(ref.uid)
                 if record is not None and self.lifecycle.is_current(record):
                     return self._answer_again(record)
@@ -64,7 +65,7 @@ class Engine(Generic[H]):
         Raises LockTimeout, HostError, StateError; what remains is recorded, and tried again by the next call.
         """
         check_uid(ref)
-        with self._locked(ref.uid, deadline):
+        with self._locked(ref, deadline):
             record = self.lifecycle.load(ref.uid)
             if record is None:
                 self.lifecycle.forget(ref.uid)
@@ -76,14 +77,21 @@ class Engine(Generic[H]):
             _log.info("the claim is not known: nothing to unprepare")
 
     @contextmanager
-    def _locked(self, uid: str, deadline: Deadline) -> Iterator[None]:
-        """Hold the claim's lock; its file goes when there is no record (any more) that it protects."""
-        with self.locks.claim(uid, deadline):
+    def _locked(self, ref: ClaimRef, deadline: Deadline) -> Iterator[None]:
+        """Hold the claim's lock; its file goes when there is no record (any more) that it protects.
+
+        Raises ClaimError once nobody waits: the lock orders calls only as long as their caller does. A kubelet that
+        gave up may have unprepared the claim, or prepared it anew, before we got here.
+        """
+        with self.locks.claim(ref.uid, deadline):
             try:
+                if deadline.passed:
+                    msg = f"claim {ref}: not begun: the kubelet no longer waits for the answer"
+                    raise ClaimError(msg, cure="it asks again if it still needs it")
                 yield
             finally:
-                if not self.lifecycle.is_known(uid):
-                    self.locks.forget_claim(uid)
+                if not self.lifecycle.is_known(ref.uid):
+                    self.locks.forget_claim(ref.uid)
 
     def _answer_again(self, record: ClaimRecord) -> tuple[PreparedDevice, ...]:
         _annotate(device.device for device in record.answer)

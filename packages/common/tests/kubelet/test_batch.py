@@ -81,6 +81,24 @@ def test_waiting_ends_when_the_caller_goes(workers: ClaimWorkers) -> None:
     opened.set()
 
 
+def test_work_learns_that_its_caller_went(workers: ClaimWorkers) -> None:
+    """It must not begin to change anything: the kubelet may have asked for something else since."""
+    answered, learned = threading.Event(), threading.Event()
+
+    def work(ref: ClaimRef, deadline: Deadline) -> None:
+        assert answered.wait(60)
+        if deadline.passed:
+            learned.set()
+
+    def leaves(callback: Callable[[], None]) -> bool:
+        callback()
+        return True
+
+    workers.run(work, REFS[:1], Call(1, Deadline.after(3600), leaves))
+    answered.set()
+    assert learned.wait(10)
+
+
 def test_stopping_frees_a_call_whose_claims_wait_for_a_worker() -> None:
     workers, opened, begun = ClaimWorkers(1), threading.Event(), threading.Event()
 

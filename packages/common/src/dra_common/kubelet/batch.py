@@ -57,12 +57,17 @@ class ClaimWorkers:
     def run(
         self, work: Callable[[ClaimRef, Deadline], T], refs: Sequence[ClaimRef], call: Call
     ) -> Mapping[str, Outcome[T]]:
-        """Do ``work`` for each claim once; returns UID -> outcome for every UID, before or at the deadline."""
+        """Do ``work`` for each claim once; returns UID -> outcome for every UID, before or at the deadline.
+
+        With the return the call's deadline is over: work that has not begun by then has nobody to answer to, and the
+        kubelet may have asked for something else meanwhile.
+        """
         once: dict[str, ClaimRef] = {}
         for ref in refs:
             once.setdefault(ref.uid, ref)
         futures = {uid: self._submit(work, ref, call) for uid, ref in once.items()}
         _wait(tuple(futures.values()), call)
+        call.deadline.end()
         return {uid: self._collect(once[uid], future) for uid, future in futures.items()}
 
     def stop(self) -> None:

@@ -71,7 +71,10 @@ class Bench:
     def start(self) -> None:
         """Open everything again, as a new process would."""
         roots = Roots(
-            sysfs=str(self.root / "sys"), devfs=str(self.root / "dev"), procfs=str(self.root / "proc"), dev_root="/dev"
+            sysfs=str(self.root / "sys"),
+            devfs=str(self.root / "dev"),
+            procfs=str(self.root / "proc"),
+            dev_root="/dev",
         )
         self.host = RealHost(roots)
         self.records = FileRecords(self.root / "state/claims")
