@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -36,20 +37,28 @@ class Shelf:
         self.slices[metadata["name"]] = stored
 
     def carry_out(self, plan: SyncPlan) -> None:
+        for _ in self.steps(plan):
+            pass
+
+    def steps(self, plan: SyncPlan) -> Iterator[None]:
+        """Carry the plan out, and let others look after every single request."""
         for deletion in plan.deletes:
             gone = self.slices.pop(deletion.name)
             assert (gone["metadata"]["uid"], gone["metadata"]["resourceVersion"]) == (
                 deletion.uid,
                 deletion.resource_version,
             )
+            yield
         for item in plan.updates:
             assert (
                 item["metadata"]["resourceVersion"]
                 == self.slices[item["metadata"]["name"]]["metadata"]["resourceVersion"]
             )
             self.put(item)
+            yield
         for item in plan.creates:
             self.put(item)
+            yield
 
     def sync(self, desired: Sequence[SliceContent], owner: Owner = OWNER, **more: Any) -> SyncPlan:
         plan = plan_sync(desired, list(self.slices.values()), owner, **more)
@@ -59,6 +68,14 @@ class Shelf:
     def pools(self) -> set[tuple[int, int]]:
         specs = [item["spec"]["pool"] for item in self.slices.values()]
         return {(pool["generation"], pool["resourceSliceCount"]) for pool in specs}
+
+    def seen(self) -> list[Any] | None:
+        """What a scheduler sees: the devices of the newest generation, None while not all of its slices are there."""
+        newest = max((generation for generation, _ in self.pools()), default=0)
+        items = [item for _, item in sorted(self.slices.items())]
+        specs = [item["spec"] for item in items if item["spec"]["pool"]["generation"] == newest]
+        counts = {spec["pool"]["resourceSliceCount"] for spec in specs}
+        return [spec["devices"] for spec in specs] if counts == {len(specs)} else None
 
     def devices(self) -> list[str]:
         return [
@@ -379,3 +396,18 @@ def test_the_generation_stays_only_for_a_single_write(
         assert not plan.creates
     else:
         assert len(plan.updates) + len(plan.creates) == len(after)
+
+
+@given(st.lists(_CONTENTS, min_size=2, max_size=6), st.data())
+def test_a_scheduler_sees_the_old_pool_or_the_new_one_or_none(
+    history: list[list[SliceContent]], data: st.DataObject
+) -> None:
+    """At every moment of every pass, also of passes that were cut short and went on with other content."""
+    shelf = Shelf()
+    for number, desired in enumerate(history, 1):
+        old, new = shelf.seen(), [list(each.devices) for each in desired]
+        plan = plan_sync(desired, list(shelf.slices.values()), OWNER)
+        for _ in islice(shelf.steps(plan), data.draw(st.integers(0, 9)) if number < len(history) else None):
+            assert shelf.seen() in (None, old, new)
+        if number == len(history):
+            assert shelf.seen() == new
