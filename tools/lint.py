@@ -16,6 +16,7 @@ CHECKS = {
     "mypy tools tests": ["mypy", "tools", "tests", "conftest.py"],
     "imports": ["lint-imports", "--no-cache", "--no-logo"],
     "generated stubs": [sys.executable, "tools/generate_protos.py", "--check"],
+    "generated docs": [sys.executable, "tools/generate_docs.py", "--check"],
 }
 
 
