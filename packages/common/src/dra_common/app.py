@@ -2,7 +2,7 @@
 
 .. code-block:: text
 
-    start: state folders -> recovery -> first look at the machine -> sockets -> publisher
+    start: the kubelet's folders -> state folders -> recovery -> first look at the machine -> sockets -> publisher
     stop:  sockets (calls in flight finish) -> reconciler -> publisher; ResourceSlices stay
 """
 
@@ -23,6 +23,7 @@ from dra_common.holds import FileHolds
 from dra_common.hosts import open_host, open_uevents
 from dra_common.inventory import Inventory
 from dra_common.kubelet import HealthServer, KubeletPlugin
+from dra_common.kubelet.folders import make_plugin_dir, require_registry
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
 from dra_common.ports import ApiServer, Doorbell
@@ -61,6 +62,9 @@ class App:
         self._driver, self._settings = definition.driver, settings
         self._data = settings.kubelet_plugins_dir / definition.driver.name
         self._host = open_host(settings.host)
+        # Before anything is written: a wrong path must not fill up with state that nobody ever finds.
+        require_registry(settings.kubelet_registry_dir)
+        make_plugin_dir(self._data)
         self._state = _state(self._data, settings, definition.driver)
         self._locks = FileLocks(claims_folder(self._data), self._data / "hardware")
         self._readiness = Readiness()

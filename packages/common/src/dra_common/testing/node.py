@@ -133,10 +133,12 @@ class SimulatedNode:
         self._running().send_signal(number)
 
     def stop_driver(self) -> int:
-        """SIGTERM; returns the exit code."""
+        """SIGTERM; returns the exit code once the kubelet has noticed, too."""
         process = self._running()
         process.send_signal(signal.SIGTERM)
-        return process.wait(_START_SECONDS)
+        code = process.wait(_START_SECONDS)
+        self.kubelet.wait_disconnected(self.driver)
+        return code
 
     def resident_kib(self) -> Mapping[str, int]:
         """Return the driver's memory as the kernel counts it, in KiB: ``VmRSS``, ``RssAnon``, ``RssFile``."""
