@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dra_common.errors import DeviceHeld, HostError
-from dra_common.lifecycle import Lifecycle, State
 from dra_common.model import ClaimRef, ContainerEdits, Phase
 from dra_common.recovery import failed_devices
 from dra_common.testing.bench import Bench, config, soon
+from mortal import Life, calls
 
 
 @pytest.fixture
@@ -22,81 +22,18 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-class Killed(BaseException):
-    """Not an Exception: nothing in the product may catch it, as nothing catches SIGKILL."""
-
-
-class Mortal:
-    """Passes every call on, and dies before or after the call number ``at``; counts all calls."""
-
-    def __init__(self, target: Any, life: Life) -> None:
-        self._target = target
-        self._life = life
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._target, name)
-        return self._wrap(attribute) if callable(attribute) and name in self._life.counted else attribute
-
-    def _wrap(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def mortal(*arguments: Any, **named: Any) -> Any:
-            self._life.count += 1
-            here = self._life.count == self._life.at
-            if here and self._life.before:
-                raise Killed
-            result = call(*arguments, **named)
-            if here:
-                raise Killed
-            return result
-
-        return mortal
-
-
-class Life:
-    """Every call that changes something on the node, counted over records, holds, CDI files and hardware."""
-
-    counted = frozenset(
-        {
-            "save",
-            "delete",
-            "set_aside",
-            "forget_set_aside",
-            "take",
-            "release",
-            "release_all",
-            "write",
-            "apply",
-            "revert",
-        }
-    )
-
-    def __init__(self, at: int = 0, *, before: bool = True) -> None:
-        self.at, self.before, self.count = at, before, 0
-
-    def attach(self, bench: Bench) -> None:
-        state = State(*(Mortal(part, self) for part in (bench.records, bench.holds, bench.specs)))
-        driver = Mortal(bench.driver, self)
-        lifecycle = Lifecycle(driver, bench.host, state, bench.bell, f"boot-{bench.boot}")
-        bench.state, bench.lifecycle = state, lifecycle
-        bench.engine = type(bench.engine)(driver, lifecycle, bench.claims, bench.locks, "node-1")
-
-
-def die(bench: Bench, at: int, *, before: bool, scenario: Callable[[], object]) -> bool:
-    """Run ``scenario`` until its operation number ``at``; False if it has no so many operations."""
-    Life(at, before=before).attach(bench)
-    try:
-        scenario()
-    except Killed:
-        return True
-    return False
-
-
-def operations(tmp_path: Path, prepare: Callable[[Bench], Callable[[], object]]) -> int:
-    bench = Bench(tmp_path / "count")
-    scenario = prepare(bench)
-    life = Life()
-    life.attach(bench)
-    scenario()
-    return life.count
+def operations(
+    tmp_path: Path, arrange: Callable[[Bench], Callable[[], object]]
+) -> Iterator[tuple[int, Bench]]:
+    """Benches on which what ``arrange`` returns was killed before each of its system calls, and after the last."""
+    count = calls(arrange(Bench(tmp_path / "count")))
+    assert count > 2
+    for at in range(1, count + 2):
+        bench = Bench(tmp_path / f"at-{at}")
+        scenario = arrange(bench)
+        assert Life(at).dies(scenario) == (at <= count)
+        bench.start()
+        yield at, bench
 
 
 def check_whole_life(bench: Bench, ref: ClaimRef) -> None:
@@ -110,81 +47,85 @@ def check_whole_life(bench: Bench, ref: ClaimRef) -> None:
     assert (bench.level("a"), bench.level("b")) == (1, 1)
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-def test_killed_at_every_operation_of_prepare(tmp_path: Path, *, before: bool) -> None:
+ONE = ClaimRef("default", "one", "uid-one")
+
+
+def wanted(bench: Bench) -> ClaimRef:
+    return bench.claim("one", "a", "b", config=[config(5)])
+
+
+def half_prepared(bench: Bench) -> ClaimRef:
+    """Killed between the first device's hardware and the second's."""
+    ref = wanted(bench)
+    life = Life(2, when=lambda call: call.startswith("write"))
+    assert life.dies(bench.engine.prepare, ref, soon())
+    assert (bench.level("a"), bench.level("b")) == (5, 1)
+    bench.start()
+    return ref
+
+
+def test_killed_anywhere_in_prepare(tmp_path: Path) -> None:
     """51: recovery leaves nothing of a preparation that never finished."""
 
     def arrange(bench: Bench) -> Callable[[], object]:
-        ref = bench.claim("one", "a", "b", config=[config(5)])
-        return lambda: bench.engine.prepare(ref, soon())
+        return partial(bench.engine.prepare, wanted(bench), soon(3600))
 
-    count = operations(tmp_path, arrange)
-    assert count >= 6
-    for at in range(1, count + 1):
-        bench = Bench(tmp_path / f"at-{at}")
-        assert die(bench, at, before=before, scenario=arrange(bench))
-        bench.start()
+    for at, bench in operations(tmp_path, arrange):
         recovered = bench.recover()
-        finished = (at, before) == (count, False)
-        assert bool(recovered.kept) == finished, f"operation {at}"
-        if not finished:
-            assert bench.leftovers() == [], f"operation {at}"
+        if not recovered.kept:
+            assert bench.leftovers() == [], f"call {at}"
             assert (bench.level("a"), bench.level("b")) == (1, 1)
-        check_whole_life(bench, ClaimRef("default", "one", "uid-one"))
+        check_whole_life(bench, ONE)
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-def test_killed_at_every_operation_of_unprepare(tmp_path: Path, *, before: bool) -> None:
+def test_killed_anywhere_in_unprepare(tmp_path: Path) -> None:
     """51: recovery finishes what was begun; the kubelet's next unprepare succeeds either way."""
 
     def arrange(bench: Bench) -> Callable[[], object]:
-        ref = bench.claim("one", "a", "b", config=[config(5)])
+        ref = wanted(bench)
         bench.engine.prepare(ref, soon())
-        return lambda: bench.engine.unprepare(ref, soon())
+        return partial(bench.engine.unprepare, ref, soon(3600))
 
-    for at in range(1, operations(tmp_path, arrange) + 1):
-        bench = Bench(tmp_path / f"at-{at}")
-        assert die(bench, at, before=before, scenario=arrange(bench))
-        bench.start()
+    for at, bench in operations(tmp_path, arrange):
         bench.recover()
-        bench.engine.unprepare(ClaimRef("default", "one", "uid-one"), soon())
-        assert bench.leftovers() == [], f"operation {at}"
+        bench.engine.unprepare(ONE, soon())
+        assert bench.leftovers() == [], f"call {at}"
         assert (bench.level("a"), bench.level("b")) == (1, 1)
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-def test_killed_at_every_operation_of_recovery(tmp_path: Path, *, before: bool) -> None:
+def test_killed_anywhere_in_recovery(tmp_path: Path) -> None:
     """A crash while recovering from a crash."""
 
     def arrange(bench: Bench) -> Callable[[], object]:
-        ref = bench.claim("one", "a", "b", config=[config(5)])
-        assert die(bench, 5, before=True, scenario=lambda: bench.engine.prepare(ref, soon()))
-        bench.start()
+        half_prepared(bench)
         return bench.recover
 
-    for at in range(1, operations(tmp_path, arrange) + 1):
-        bench = Bench(tmp_path / f"at-{at}")
-        assert die(bench, at, before=before, scenario=arrange(bench))
-        bench.start()
+    for at, bench in operations(tmp_path, arrange):
         bench.recover()
-        assert bench.leftovers() == [], f"operation {at}"
-        check_whole_life(bench, ClaimRef("default", "one", "uid-one"))
+        assert bench.leftovers() == [], f"call {at}"
+        check_whole_life(bench, ONE)
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-def test_killed_at_every_operation_of_prepare_after_a_reboot(tmp_path: Path, *, before: bool) -> None:
+def test_killed_anywhere_in_prepare_after_a_reboot(tmp_path: Path) -> None:
     def arrange(bench: Bench) -> Callable[[], object]:
-        ref = bench.claim("one", "a", "b", config=[config(5)])
+        ref = wanted(bench)
         bench.engine.prepare(ref, soon())
         bench.reboot()
-        return lambda: bench.engine.prepare(ref, soon())
+        return partial(bench.engine.prepare, ref, soon(3600))
 
-    for at in range(1, operations(tmp_path, arrange) + 1):
-        bench = Bench(tmp_path / f"at-{at}")
-        assert die(bench, at, before=before, scenario=arrange(bench))
-        bench.start()
+    for _, bench in operations(tmp_path, arrange):
         bench.recover()
-        check_whole_life(bench, ClaimRef("default", "one", "uid-one"))
+        check_whole_life(bench, ONE)
+
+
+def test_killed_anywhere_needs_no_recovery_before_the_next_call(tmp_path: Path) -> None:
+    """Another instance may get the kubelet's next call before anybody recovers."""
+
+    def arrange(bench: Bench) -> Callable[[], object]:
+        return partial(bench.engine.prepare, wanted(bench), soon(3600))
+
+    for _, bench in operations(tmp_path, arrange):
+        check_whole_life(bench, ONE)
 
 
 def test_prepared_claims_are_kept_and_their_cdi_files_restored(bench: Bench) -> None:
@@ -244,9 +185,7 @@ def test_foreign_cdi_files_are_not_ours_to_remove(bench: Bench) -> None:
 
 
 def test_a_claim_that_another_instance_works_on_is_left_to_it(bench: Bench) -> None:
-    ref = bench.claim("one", "a", config=[config(5)])
-    assert die(bench, 4, before=True, scenario=lambda: bench.engine.prepare(ref, soon()))
-    bench.start()
+    half_prepared(bench)
     with bench.locks.claim("uid-one", soon()):
         recovered = bench.recover()
     assert (recovered.undone, recovered.failed) == ([], [])
@@ -281,7 +220,8 @@ def test_a_corrupt_record_is_set_aside_and_its_device_stays_held(
 def test_a_revert_that_fails_again_is_left_for_later_and_the_others_go_on(bench: Bench) -> None:
     first, second = (bench.claim(name, name, config=[config(5)]) for name in "ab")
     for ref in (first, second):
-        assert die(bench, 5, before=True, scenario=lambda ref=ref: bench.engine.prepare(ref, soon()))  # type: ignore[misc]
+        life = Life(1, when=lambda call: call.startswith("rename") and "cdi" in call)
+        assert life.dies(bench.engine.prepare, ref, soon())
         bench.start()
     bench.driver.broken = {"revert:a"}
     recovered = bench.recover()

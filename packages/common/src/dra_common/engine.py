@@ -95,7 +95,7 @@ class Engine(Generic[H]):
 
     def _answer_again(self, record: ClaimRecord) -> tuple[PreparedDevice, ...]:
         _annotate(device.device for device in record.answer)
-        self.lifecycle.restore_specs(record)
+        self.lifecycle.keep(record)
         _log.info("already prepared: answered from its record")
         return record.answer
 
@@ -109,18 +109,19 @@ class Engine(Generic[H]):
     def _prepare(
         self, claim: Claim, record: ClaimRecord | None, deadline: Deadline
     ) -> tuple[PreparedDevice, ...]:
-        """Prepare under the claim's lock; ``record`` is of another boot, or of a preparation that did not finish."""
-        before = record if record and record.phase is Phase.PREPARED else None
-        if record is not None and before is None:
+        """Prepare under the claim's lock; ``record`` is of another boot, or of a call that did not finish."""
+        if record is not None and record.phase is not Phase.PREPARED:
             with self.locks.parents(record.plan.parents, deadline):
-                self.lifecycle.undo(record)
+                self.lifecycle.settle(record)
+        # Once unprepared, a claim may get another answer; before that it never does.
+        answer = record.answer if record and record.phase is not Phase.UNPREPARING else ()
         wanted = configure(claim, self.driver.config_kinds)
         parents = [parent for one in wanted for parent in self.driver.locks(one)]
         with self.locks.parents(parents, deadline):
             devices = frozenset(result.device for result in claim.results)
             hardware = self.lifecycle.hardware(devices, claim.ref) if devices else {}
             plan = self.driver.plan(wanted, hardware)
-            prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, before)
+            prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, answer)
         return prepared.answer
 
 

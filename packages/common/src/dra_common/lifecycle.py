@@ -4,8 +4,11 @@ Every step is written down before it is taken, in this order, so that a crash an
 
 .. code-block:: text
 
-    carry out:  record "preparing" -> holds -> hardware -> CDI -> record "prepared"
-    undo:       record "unpreparing" -> hardware back -> CDI gone -> holds gone -> record gone
+    carry out:  holds -> record "preparing" -> hardware -> CDI -> record "prepared"
+    undo:       record "unpreparing" -> hardware back -> CDI gone -> record gone -> holds gone
+
+So a record never names a device that its claim does not hold, and undoing never touches what is somebody else's by now.
+A hold without a record belongs to nobody: its claim's next call, or recovery, removes it.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Generic
 from dra_common.driver import Driver, H
 from dra_common.errors import CorruptRecord, DeviceHeld, DeviceRefused, DeviceUnknown, DraError, StateError
 from dra_common.model import (
+    Allocated,
     ClaimRecord,
     ClaimRef,
     ContainerEdits,
@@ -29,6 +33,9 @@ from dra_common.model import (
 from dra_common.ports import Doorbell, Holds, Host, Records, Specs
 
 _log = logging.getLogger(__name__)
+
+_EARLIER_BOOT = ""
+"""The boot id of a record whose claim is prepared, but not in this boot; no boot has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,48 +92,46 @@ class Lifecycle(Generic[H]):
         return found.hardware
 
     def carry_out(
-        self, ref: ClaimRef, plan: Plan, hardware: Mapping[str, H], before: ClaimRecord | None
+        self, ref: ClaimRef, plan: Plan, hardware: Mapping[str, H], answer: tuple[PreparedDevice, ...] = ()
     ) -> ClaimRecord:
         """Bring a planned claim to *prepared* and return its record; on failure everything is as before.
 
-        ``before`` is the record of an earlier boot: its answer is given again. Raises DraError.
+        ``answer`` is what was answered in an earlier boot, and is given again. Raises DraError.
         """
-        record = ClaimRecord(ref, Phase.PREPARING, self.boot_id, plan, before.answer if before else ())
-        self._state.records.save(record)
+        record = ClaimRecord(ref, Phase.PREPARING, self.boot_id, plan, answer)
+        self._hold(record)
         try:
-            self._hold(record)
+            self._state.records.save(record)
             self._driver.apply(plan, self._host)
             return self._publish_edits(record, self._facts(record, hardware))
         except Exception as error:
-            self.roll_back(record, str(error), before)
+            self._roll_back(record, error)
             raise
 
-    def restore_specs(self, record: ClaimRecord) -> None:
-        """Make sure that the CDI files of a prepared claim are there and right. Raises DraError.
+    def keep(self, record: ClaimRecord) -> None:
+        """Make sure that a prepared claim has its devices and, in this boot, its CDI files. Raises DraError.
 
-        They are made again from the hardware of now: card numbers change when a kernel driver is reloaded, and an old
-        file would then name another tenant's device.
+        The files are made again from the hardware of now: card numbers change when a kernel driver is reloaded, and an
+        old file would then name another tenant's device.
         """
-        if record.plan.devices:
-            devices = frozenset(planned.allocated.device for planned in record.plan.devices)
-            self._write_specs(record, self.hardware(devices, record.ref))
+        self._hold(record)
+        if self.is_current(record) and record.plan.devices:
+            self._write_specs(record, self.hardware(_devices(record), record.ref))
 
-    def roll_back(self, record: ClaimRecord, cause: str, before: ClaimRecord | None = None) -> None:
-        """Undo an interrupted or failed preparation; a revert that fails leaves the record *failed*.
-
-        Never raises a DraError: the caller reports the first cause, and recovery tries again.
-        """
-        try:
-            self._remove(record, before)
-        except DraError as error:
-            _log.error("could not undo the preparation (%s): %s", cause, error)
+    def settle(self, record: ClaimRecord) -> None:
+        """Bring a claim whose last call did not finish to what it was before, or to nothing. Raises DraError."""
+        if record.phase is Phase.PREPARING:
+            self._take_back(record)
+        else:
+            self.undo(record)
 
     def undo(self, record: ClaimRecord) -> None:
         """Bring a claim in any phase to "nothing left". Raises DraError; what remains is tried again."""
-        if record.phase is not Phase.UNPREPARING:
-            record = replace(record, phase=Phase.UNPREPARING)
-            self._state.records.save(record)
-        self._remove(record, None)
+        self._revert(self._mark(record))
+        self._state.specs.delete(record.ref.uid)
+        self._let_go(record)
+        if record.phase is Phase.FAILED:
+            self._doorbell.ring("a failed claim was undone")
 
     def forget(self, uid: str) -> None:
         """Remove what is left of a claim without a readable record: holds, CDI files, what was set aside."""
@@ -135,43 +140,98 @@ class Lifecycle(Generic[H]):
         self._state.records.forget_set_aside(uid)
         self._state.records.delete(uid)
 
-    def hold_again(self, record: ClaimRecord) -> None:
-        """Take the holds of a prepared claim that are missing. Raises DeviceHeld."""
-        self._hold(record)
+    def _roll_back(self, record: ClaimRecord, cause: Exception) -> None:
+        """Take a failed preparation back; raises nothing, since the caller reports the first cause."""
+        try:
+            self._take_back(record)
+        except DraError as error:
+            _log.error("could not undo the preparation (%s), it is tried again: %s", cause, error)
+        except Exception:  # noqa: BLE001 - a defect of a driver: the first error says more
+            _log.exception("could not undo the preparation (%s), it is tried again", cause)
 
-    def _remove(self, record: ClaimRecord, before: ClaimRecord | None) -> None:
+    def _take_back(self, record: ClaimRecord) -> None:
+        """Undo this boot's preparation; what was prepared in an earlier boot stays the claim's. Raises DraError."""
         self._revert(record)
         self._state.specs.delete(record.ref.uid)
-        if before is not None:
-            self._state.records.save(before)
-            return
-        for planned in record.plan.devices:
-            self._state.holds.release(planned.allocated.device, planned.allocated.share_id, record.ref.uid)
-        self._state.records.forget_set_aside(record.ref.uid)
-        self._state.records.delete(record.ref.uid)
+        if record.answer:
+            self._state.records.save(replace(record, phase=Phase.PREPARED, boot_id=_EARLIER_BOOT))
+        else:
+            self._let_go(record)
+
+    def _mark(self, record: ClaimRecord) -> ClaimRecord:
+        """Write down that undoing begins, unless the record says already that there is something to undo.
+
+        If that fails, undoing goes on: kubelets evict pods from full disks, and cleaning up must not need space.
+        """
+        if record.phase in (Phase.UNPREPARING, Phase.FAILED):
+            return record
+        marked = replace(record, phase=Phase.UNPREPARING)
+        try:
+            self._state.records.save(marked)
+        except StateError as error:
+            _log.warning("undoing without a note of it: %s", error)
+        return marked
 
     def _revert(self, record: ClaimRecord) -> None:
-        if all(planned.undo is None for planned in record.plan.devices):
+        """Give back what was changed in this boot on devices that are this claim's; a failure makes it *failed*."""
+        changed = Plan(
+            tuple(planned for planned in record.plan.devices if self._is_to_revert(planned, record))
+        )
+        if not changed.devices:
             return
         try:
-            self._driver.revert(record.plan, self._host)
-        except DraError as error:
-            self._state.records.save(replace(record, phase=Phase.FAILED, error=str(error)))
-            self._doorbell.ring("a revert failed")
+            self._driver.revert(changed, self._host)
+        except Exception as error:
+            self._fail(record, str(error) or type(error).__name__)
             raise
         self._doorbell.ring("hardware was given back")
 
-    def _hold(self, record: ClaimRecord) -> None:
+    def _is_to_revert(self, planned: PlannedDevice, record: ClaimRecord) -> bool:
+        # A reboot put everything back, and by now the device's name may be another card's.
+        if planned.undo is None or record.boot_id != self.boot_id:
+            return False
+        return self._take(planned.allocated, record.ref.uid) == record.ref.uid
+
+    def _fail(self, record: ClaimRecord, why: str) -> None:
+        try:
+            if (record.phase, record.error) != (Phase.FAILED, why):
+                self._state.records.save(replace(record, phase=Phase.FAILED, error=why))
+        except StateError as error:
+            _log.error("cannot record that the hardware was not given back (%s): %s", why, error)
+        self._doorbell.ring("a revert failed")
+
+    def _let_go(self, record: ClaimRecord) -> None:
+        """Remove the record, then its holds: whatever a record says to revert is held by its claim."""
+        uid = record.ref.uid
+        self._state.records.forget_set_aside(uid)
+        self._state.records.delete(uid)
+        self._release(record)
+
+    def _release(self, record: ClaimRecord) -> None:
         for planned in record.plan.devices:
-            allocated = planned.allocated
-            if allocated.admin_access:
-                continue
-            holder = self._state.holds.take(allocated.device, allocated.share_id, record.ref.uid)
-            if holder != record.ref.uid:
-                msg = f"claim {record.ref}: device {allocated.device} is held by claim {self._name(holder)}"
-                raise DeviceHeld(
-                    msg, cure="unprepare that claim first: delete its pods, or `claims` on this node"
-                )
+            self._state.holds.release(planned.allocated.device, planned.allocated.share_id, record.ref.uid)
+
+    def _hold(self, record: ClaimRecord) -> None:
+        """Take every device, or none that was not the claim's before. Raises DeviceHeld, StateError."""
+        try:
+            for planned in record.plan.devices:
+                holder = self._take(planned.allocated, record.ref.uid)
+                if holder != record.ref.uid:
+                    raise self._held(record.ref, planned.allocated.device, holder)
+        except DraError:
+            if not record.answer:
+                self._release(record)
+            raise
+
+    def _take(self, allocated: Allocated, uid: str) -> str:
+        """Return who has the device now; nobody has what an administrator looks at."""
+        if allocated.admin_access:
+            return uid
+        return self._state.holds.take(allocated.device, allocated.share_id, uid)
+
+    def _held(self, ref: ClaimRef, device: str, holder: str) -> DeviceHeld:
+        msg = f"claim {ref}: device {device} is held by claim {self._name(holder)}"
+        return DeviceHeld(msg, cure="unprepare that claim first: delete its pods, or `claims` on this node")
 
     def _name(self, uid: str) -> str:
         try:
@@ -186,9 +246,7 @@ class Lifecycle(Generic[H]):
         if not changed:
             return hardware
         self._doorbell.ring("hardware was changed for a claim")
-        return self.hardware(
-            frozenset(planned.allocated.device for planned in record.plan.devices), record.ref
-        )
+        return self.hardware(_devices(record), record.ref)
 
     def _publish_edits(self, record: ClaimRecord, hardware: Mapping[str, H]) -> ClaimRecord:
         answer = self._write_specs(record, hardware)
@@ -227,3 +285,7 @@ class Lifecycle(Generic[H]):
         return PreparedDevice(
             (allocated.base_request,), allocated.pool, allocated.device, ids, allocated.share_id
         )
+
+
+def _devices(record: ClaimRecord) -> frozenset[str]:
+    return frozenset(planned.allocated.device for planned in record.plan.devices)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ class FileRecords:
         """Remove durably, with what an interrupted save left; fine if there is none. Raises StateError."""
         path = self._path(uid)
         remove_durably(path)
-        remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
+        with suppress(OSError):  # what cannot be removed now is an orphan to the next recovery
+            path.with_name(path.name + TEMPORARY_SUFFIX).unlink()
 
     def uids(self) -> tuple[str, ...]:
         """UIDs that have a record, sorted. Raises StateError."""

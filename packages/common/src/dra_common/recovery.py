@@ -77,23 +77,18 @@ class Recovery(Generic[H]):
             return
         with bind(claim=f"{record.ref.namespace}/{record.ref.name}"):
             if record.phase is Phase.PREPARED:
-                self._keep(record)
+                self.lifecycle.keep(record)
                 done.kept.append(uid)
             else:
-                self._undo(record)
+                self._settle(record)
                 done.undone.append(uid)
 
-    def _keep(self, record: ClaimRecord) -> None:
-        """A prepared claim keeps its devices; ids of this boot resolve again before anybody asks."""
-        self.lifecycle.hold_again(record)
-        if record.boot_id == self.lifecycle.boot_id:
-            self.lifecycle.restore_specs(record)
-
-    def _undo(self, record: ClaimRecord) -> None:
+    def _settle(self, record: ClaimRecord) -> None:
         _log.warning("found %s after a restart: undoing", record.phase)
         with self.locks.parents(record.plan.parents, Deadline.after(_PARENT_WAIT)):
-            self.lifecycle.undo(record)
-        self.locks.forget_claim(record.ref.uid)
+            self.lifecycle.settle(record)
+        if not self.lifecycle.is_known(record.ref.uid):
+            self.locks.forget_claim(record.ref.uid)
 
     def _remove_orphan(self, uid: str, done: Recovered) -> None:
         """Nothing is known of this UID but a hold, a CDI file or a lock: it was being removed, or never got far."""
@@ -125,7 +120,6 @@ def failed_devices(state: State) -> dict[str, str]:
         except DraError:
             continue
         if record and record.phase is Phase.FAILED:
-            failed.update(
-                dict.fromkeys((planned.allocated.device for planned in record.plan.devices), record.error)
-            )
+            changed = (planned for planned in record.plan.devices if planned.undo is not None)
+            failed.update(dict.fromkeys((planned.allocated.device for planned in changed), record.error))
     return failed

@@ -20,7 +20,8 @@ class Phase(StrEnum):
 
         (none) -> preparing -> prepared -> unpreparing -> (none)
                       |            `-> preparing (other boot: plan, apply and edit again)
-                      `-> (none) reverted | failed (the revert failed; unprepare and recovery try again)
+                      `-> (none), or prepared as in the other boot | failed (the revert failed; every later call of
+                          the claim and recovery try again)
     """
 
     PREPARING = "preparing"

@@ -88,7 +88,7 @@ class Bench:
     def reboot(self) -> None:
         """Empty the CDI folder, put the hardware back to its defaults, start with another boot id."""
         self.boot += 1
-        for path in (self.root / "cdi").iterdir():
+        for path in (self.root / "cdi").glob("*"):
             path.unlink()
         for path in (self.root / "sys/knobs").iterdir():
             path.write_text("1\n")

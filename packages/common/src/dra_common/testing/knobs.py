@@ -55,7 +55,8 @@ class Gate:
 class KnobDriver:
     """Devices are files ``knobs/<name>`` below sysfs; a claim with a level sets it, unprepare sets it back.
 
-    ``broken`` names what fails: ``apply:<device>``, ``revert:<device>``, ``bug:<device>`` (an error nobody foresaw).
+    ``broken`` names what fails: ``apply:<device>``, ``revert:<device>``; ``bug:<step>:<device>`` is an error that
+    nobody foresaw, in any step of the protocol; ``bug:<device>`` the same in apply and in revert.
     ``applied`` lists devices in the order in which they were set. ``gate`` stops calls inside ``apply``.
     """
 
@@ -72,7 +73,10 @@ class KnobDriver:
 
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Knob]:
         """Read every file, or only those asked for."""
-        names = [name for name in host.sysfs.listdir("knobs") if only is None or name in only]
+        wanted = host.sysfs.listdir("knobs") if only is None else sorted(only)
+        names = [name for name in wanted if host.sysfs.exists(f"knobs/{name}")]
+        for name in names:
+            self._maybe_fail("discover", name)
         return Discovery({name: Knob(name, int(host.sysfs.read(f"knobs/{name}"))) for name in names})
 
     def publish(self, hardware: Mapping[str, Knob]) -> Published:
@@ -81,6 +85,7 @@ class KnobDriver:
 
     def locks(self, wanted: Wanted) -> tuple[str, ...]:
         """Every knob is its own parent."""
+        self._maybe_fail("locks", wanted.allocated.device)
         return (f"parent-{wanted.allocated.device}",)
 
     def plan(self, wanted: Sequence[Wanted], hardware: Mapping[str, Knob]) -> Plan:
@@ -108,6 +113,7 @@ class KnobDriver:
 
     def edits(self, device: PlannedDevice, hardware: Knob, dev_root: str) -> Edits:
         """Give the node and the level; adminAccess also gets the spy's node."""
+        self._maybe_fail("edits", hardware.name)
         node = DeviceNode(f"/dev/{hardware.name}", f"{dev_root}/{hardware.name}")
         knob = ContainerEdits(env=(f"KNOB={hardware.level}",), device_nodes=(node,))
         spied = (DeviceNode("/dev/spy"),) if device.allocated.admin_access else ()
@@ -123,6 +129,7 @@ class KnobDriver:
         return {"level": hardware.level}
 
     def _plan(self, one: Wanted, knob: Knob) -> PlannedDevice:
+        self._maybe_fail("plan", knob.name)
         level = getattr(one.config["KnobConfig"], "level", 0)
         if level > MOST:
             msg = f"device {knob.name}: level {level} is over {MOST}"
@@ -132,7 +139,8 @@ class KnobDriver:
         return PlannedDevice(one.allocated, self.locks(one), undo)
 
     def _maybe_fail(self, step: str, name: str) -> None:
-        if f"bug:{name}" in self.broken:
+        bugs = {f"bug:{step}:{name}"} | ({f"bug:{name}"} if step in ("apply", "revert") else set())
+        if bugs & self.broken:
             msg = f"a bug in {step}"
             raise RuntimeError(msg)
         if f"{step}:{name}" in self.broken:
