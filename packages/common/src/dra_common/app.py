@@ -62,13 +62,13 @@ class App:
         self._driver, self._settings = definition.driver, settings
         self._data = settings.kubelet_plugins_dir / definition.driver.name
         self._host = open_host(settings.host)
+        self._api = connect(str(settings.kubeconfig) if settings.kubeconfig else None)
         # Before anything is written: a wrong path must not fill up with state that nobody ever finds.
         require_registry(settings.kubelet_registry_dir)
         make_plugin_dir(self._data)
         self._state = _state(self._data, settings, definition.driver)
         self._locks = FileLocks(claims_folder(self._data), self._data / "hardware")
         self._readiness = Readiness()
-        self._api = connect(str(settings.kubeconfig) if settings.kubeconfig else None)
 
     def start(self, stack: ExitStack) -> None:
         """Start everything; ``stack`` stops it again, also what was started before a failure. Raises DraError."""

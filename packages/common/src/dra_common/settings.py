@@ -15,6 +15,7 @@ from dra_common.log import LogFormat
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NODE_NAME_LIMIT = 253
 _LAST_PORT = 65535
+_LONGEST_RESCAN = 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,10 @@ class Settings:
             raise SettingsError(
                 msg, cure="allowed: 0 to 65535, or a negative number to switch the service off"
             )
-        if self.rescan_seconds < 1:
-            msg = f"--rescan-seconds (RESCAN_SECONDS) {self.rescan_seconds:g} is too short"
-            raise SettingsError(msg, cure="allowed: 1 or more")
+        # Written this way round, "nan" is refused too.
+        if not 1 <= self.rescan_seconds <= _LONGEST_RESCAN:
+            msg = f"--rescan-seconds (RESCAN_SECONDS) {self.rescan_seconds:g} is not possible"
+            raise SettingsError(msg, cure=f"allowed: 1 to {_LONGEST_RESCAN}")
         if self.kubeconfig is not None and not self.kubeconfig.is_file():
             msg = f"--kubeconfig (KUBECONFIG) {self.kubeconfig} is not a file"
             raise SettingsError(msg, cure="name a kubeconfig file, or leave it out inside a cluster")

@@ -69,7 +69,7 @@ def write_static(
 def _refuse_rival(rival: Path) -> None:
     if rival.exists():
         msg = f"{rival} defines the same CDI kind: with both files a runtime could use the devices of neither"
-        raise StateError(msg, cure="move it away, or replace it: its ids stay the same")
+        raise StateError(msg, cure="move it away, or replace it with --replace: the ids stay the same")
 
 
 def _file(vendor: str, class_name: str) -> str:

@@ -39,23 +39,30 @@ def main(definition: Definition, arguments: Sequence[str] | None = None) -> int:
     Whatever goes wrong is one line on standard error.
     """
     given, ignored = compatibility.strip_ignored(sys.argv[1:] if arguments is None else arguments)
-    ignored += compatibility.ignored_variables(os.environ) if "run" in given else []
+    ignored += compatibility.ignored_variables(os.environ) if given[:1] == ["run"] else []
     if ignored:
         _say(definition, f"warning: {compatibility.warning(ignored)}")
     try:
         return create(definition)(given, prog_name=definition.program, standalone_mode=False) or 0
     except TyperException as error:
-        return _fail(definition, error.format_message(), _BAD_USAGE)
-    except SettingsError as error:
-        return _fail(definition, str(error), _BAD_USAGE)
+        return _fail(definition, _usage(error), _BAD_USAGE)
     except DraError as error:
-        return _fail(definition, str(error), _FAILED)
+        return _fail(definition, str(error), _BAD_USAGE if isinstance(error, SettingsError) else _FAILED)
     except (Abort, KeyboardInterrupt):
         return _fail(definition, "interrupted", 130)
     except BrokenPipeError:
         # The reader (head, less) has gone; nothing more can be said to it, not even by the interpreter's last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
+    except OSError as error:
+        # Standard output is a full disk, most likely; what the product itself opens it explains itself.
+        return _fail(definition, f"cannot go on: {error.strerror or error}", _FAILED)
+
+
+def _usage(error: TyperException) -> str:
+    """Return what is wrong with the command line, and where to read what is allowed."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    return f"{message.rstrip('.')} (see {context.command_path} --help)" if message and context else message
 
 
 def _fail(definition: Definition, message: str, code: int) -> int:

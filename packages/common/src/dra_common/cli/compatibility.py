@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 _LIMIT = "requests to the API server are not limited on this side"
@@ -20,6 +21,8 @@ IGNORED: Mapping[str, str] = {
 }
 """Option -> why it has no effect."""
 
+_ONE_DASH = re.compile(r"-[a-z][-a-z]+")
+
 _SWITCHES = frozenset({"--log-text-split-stream", "--log-json-split-stream"})
 """Those that Go takes without a value."""
 
@@ -27,13 +30,15 @@ _SWITCHES = frozenset({"--log-text-split-stream", "--log-json-split-stream"})
 def strip_ignored(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Take the ignored options, with their values, out of ``arguments``; returns what remains and their names.
 
-    Also turns ``-v=4``, which Go accepts, into ``-v 4``.
+    Also understands what Go does: ``-node-name`` for ``--node-name``, and ``-v=4`` for ``-v 4``.
     """
     kept: list[str] = []
     ignored: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
+        if _ONE_DASH.fullmatch(name):
+            name = f"-{name}"
         if name in IGNORED:
             ignored.append(name)
             if not equals and name not in _SWITCHES:
@@ -41,7 +46,7 @@ def strip_ignored(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif name == "-v" and equals:
             kept += [name, value]
         else:
-            kept.append(argument)
+            kept.append(f"{name}{equals}{value}")
     return kept, ignored
 
 

@@ -20,6 +20,7 @@ from dra_common.settings import HostSettings
 
 _DEFAULT = HostSettings()
 _VERSION = re.compile(r"v?(\d+)\.(\d+)(\..*)?")
+_OLDEST = (1, 34)
 _PREVIEW_UID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -61,7 +62,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
 
 def _version(text: str) -> tuple[int, int]:
     match = _VERSION.fullmatch(text)
-    if not match:
-        msg = f"--kubernetes {text!r} is not a version"
-        raise SettingsError(msg, cure="write it as 1.37")
-    return int(match[1]), int(match[2])
+    if not match or (found := (int(match[1]), int(match[2]))) < _OLDEST:
+        msg = f"--kubernetes {text!r} is not a version with resource.k8s.io/v1"
+        raise SettingsError(msg, cure="allowed: 1.34 and newer, written as 1.37")
+    return found
