@@ -1,0 +1,128 @@
+"""Settings: what is allowed passes, what is not is refused with a line that says what is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dra_common.errors import SettingsError
+from dra_common.settings import HostSettings, Settings
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostSettings:
+    for folder in ("sys", "dev", "proc"):
+        (tmp_path / folder).mkdir()
+    return HostSettings(tmp_path / "sys", tmp_path / "dev", tmp_path / "proc")
+
+
+@pytest.fixture
+def settings(host: HostSettings) -> Settings:
+    return Settings(node_name="node-1", host=host)
+
+
+def refusal(settings: Settings | HostSettings) -> str:
+    with pytest.raises(SettingsError) as caught:
+        settings.check()
+    assert caught.value.cure
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_defaults_are_the_kubelets_and_the_go_drivers(settings: Settings) -> None:
+    settings.check()
+    assert settings.kubelet_plugins_dir == Path("/var/lib/kubelet/plugins")
+    assert settings.kubelet_registry_dir == Path("/var/lib/kubelet/plugins_registry")
+    assert settings.cdi_root == Path("/etc/cdi")
+    assert settings.cdi_dynamic_root == Path("/var/run/cdi")
+    assert settings.healthcheck_port == 51516
+    assert HostSettings() == HostSettings(Path("/sys"), Path("/dev"), Path("/proc"), None, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["n", "node-1", "ip-10-0-0-1.eu.compute.internal", "0", "a" * 63, ".".join(["a" * 62] * 4)]
+)
+def test_node_names_that_kubernetes_allows(settings: Settings, name: str) -> None:
+    replace(settings, node_name=name).check()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "Node-1",
+        "node_1",
+        "-node",
+        "node-",
+        "node.",
+        ".node",
+        "a..b",
+        "node 1",
+        "node-1\n",
+        "nöde",
+        "a" * 254,
+    ],
+)
+def test_other_node_names_are_refused(settings: Settings, name: str) -> None:
+    said = refusal(replace(settings, node_name=name))
+    for part in ("--node-name", "NODE_NAME", "DNS-1123 subdomain"):
+        assert part in said
+
+
+@pytest.mark.parametrize("port", [-1, -2000, 0, 1, 51516, 65535])
+def test_ports_that_can_be(settings: Settings, port: int) -> None:
+    replace(settings, healthcheck_port=port).check()
+
+
+def test_a_port_that_cannot_be(settings: Settings) -> None:
+    said = refusal(replace(settings, healthcheck_port=65536))
+    for part in ("--healthcheck-port", "HEALTHCHECK_PORT", "65536", "0 to 65535", "negative"):
+        assert part in said
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1.5, 60.0, 86400.0])
+def test_rescans_that_can_be(settings: Settings, seconds: float) -> None:
+    replace(settings, rescan_seconds=seconds).check()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.99, -5.0, 86401.0, float("inf"), float("-inf"), float("nan")])
+def test_rescans_that_cannot_be(settings: Settings, seconds: float) -> None:
+    said = refusal(replace(settings, rescan_seconds=seconds))
+    for part in ("--rescan-seconds", "RESCAN_SECONDS", f"{seconds:g}", "1 to 86400"):
+        assert part in said
+
+
+def test_a_kubeconfig_has_to_be_a_file(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    for path in (file, tmp_path):
+        said = refusal(replace(settings, kubeconfig=path))
+        for part in ("--kubeconfig", "KUBECONFIG", str(path), "inside a cluster"):
+            assert part in said
+    file.write_text("{}")
+    replace(settings, kubeconfig=file).check()
+
+
+@pytest.mark.parametrize("name", ["sysfs", "devfs", "procfs"])
+def test_roots_have_to_be_there(host: HostSettings, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path in (tmp_path / "gone", file):
+        said = refusal(replace(host, **{f"{name}_root": path}))
+        for part in (f"{name.upper()}_ROOT", str(path), "is not a folder"):
+            assert part in said
+
+
+def test_a_simulated_root_replaces_the_others(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    simulated = HostSettings(nowhere, nowhere, nowhere, None, tmp_path)
+    said = refusal(simulated)
+    for part in ("--simulated-root", str(tmp_path / "sys"), "simulate command"):
+        assert part in said
+    (tmp_path / "sys").mkdir()
+    simulated.check()
+
+
+def test_the_host_is_checked_with_the_rest(settings: Settings, tmp_path: Path) -> None:
+    host = replace(settings.host, sysfs_root=tmp_path / "gone")
+    assert "SYSFS_ROOT" in refusal(replace(settings, host=host))
