@@ -64,6 +64,14 @@ def test_a_field_learned_on_the_way_stays_to_the_end_of_the_call() -> None:
     assert lines[1]["claim"] == "a/b"
 
 
+def test_a_field_learned_outside_a_call_is_nobodys() -> None:
+    out = io.StringIO()
+    setup("json", stream=out)
+    annotate(device="x")
+    logging.getLogger("dra_common").info("later")
+    assert "device" not in json.loads(out.getvalue())
+
+
 def test_fields_end_with_their_block_also_after_an_error() -> None:
     out = io.StringIO()
     setup("json", stream=out)
