@@ -32,7 +32,7 @@ def bind(**fields: object) -> Iterator[None]:
 
 
 def annotate(**fields: object) -> None:
-    """Add ``fields`` to the lines logged from now to the end of the enclosing :func:`bind` block; outside one, nothing."""
+    """Add ``fields`` to the lines logged from now to the end of the enclosing :func:`bind` block, if there is one."""
     if not _fields.get():
         return
     _fields.set({**_fields.get(), **{name: str(value) for name, value in fields.items()}})
