@@ -22,24 +22,18 @@ def test_a_success_starts_again() -> None:
     assert backoff.next() <= 0.5
 
 
-def test_repairs_are_free_until_the_burst_is_spent_and_then_steady() -> None:
+def test_turns_are_free_until_the_burst_is_spent_and_then_steady() -> None:
     now = [0.0]
     pacer = Pacer(burst=3, every=5.0, clock=lambda: now[0])
-    for _ in range(3):
-        assert pacer.delay() == 0.0
-        pacer.spend()
+    assert [pacer.take() for _ in range(3)] == [0.0] * 3
     for _ in range(4):
-        assert pacer.delay() == 5.0
+        assert pacer.take() == 5.0
         now[0] += 5.0
-        assert pacer.delay() == 0.0
-        pacer.spend()
 
 
 def test_quiet_times_fill_the_bucket_but_never_more_than_the_burst() -> None:
     now = [0.0]
     pacer = Pacer(burst=2, every=5.0, clock=lambda: now[0])
-    pacer.spend()
+    pacer.take()
     now[0] += 1000.0
-    pacer.spend()
-    pacer.spend()
-    assert pacer.delay() == 5.0
+    assert [pacer.take() for _ in range(3)] == [0.0, 0.0, 5.0]

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from dra_common.publisher.compare import content, dropped_fields, fingerprint, view, with_times
+from dra_common.publisher.compare import content, digest, dropped_fields, fingerprint, view, with_times
 
 TAINT = {"key": "gpu.intel.com/unhealthy", "effect": "NoSchedule"}
 SPEC: dict[str, Any] = {
@@ -108,7 +108,7 @@ def test_the_rest_of_the_spec_counts_but_is_no_content(change: Any) -> None:
 def test_counter_sets_count() -> None:
     other = changed(lambda spec: spec["sharedCounters"][0]["counters"]["m"].update(value="2"), COUNTERS)
     assert view(other) != view(COUNTERS)
-    assert dropped_fields(COUNTERS, other) == ("sharedCounters",)
+    assert dropped_fields(COUNTERS, other) == ("sharedCounters (changed)",)
     assert dropped_fields(COUNTERS, {**COUNTERS, "sharedCounters": None}) == ("sharedCounters",)
 
 
@@ -135,8 +135,35 @@ def test_dropped_fields_are_named_once() -> None:
     )
     assert dropped_fields(SPEC, SPEC) == ()
     other = changed(lambda spec: spec["devices"][0]["capacity"]["memory"].update(value="1Gi"))
-    assert dropped_fields(SPEC, other) == ("devices[].capacity",)
+    assert dropped_fields(SPEC, other) == ("devices[].capacity (changed)",)
     assert dropped_fields(SPEC, changed(lambda spec: spec["devices"].reverse())) == ("devices",)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda d: d["taints"].append({**TAINT, "key": "other"}), "devices[].taints (changed)"),
+        (lambda d: d["attributes"].update(added={"int": 1}), "devices[].attributes (changed)"),
+        (
+            lambda d: d["capacity"]["memory"]["requestPolicy"].update(default="2Gi"),
+            "devices[].capacity[].requestPolicy (changed)",
+        ),
+    ],
+)
+def test_what_has_another_value_was_not_dropped(change: Any, field: str) -> None:
+    """Only a field that is gone tells that a feature gate is off."""
+    assert dropped_fields(SPEC, changed(lambda spec: change(spec["devices"][0]))) == (field,)
+
+
+def test_what_is_not_ours_does_not_show_in_a_digest() -> None:
+    def stored(**metadata: Any) -> dict[str, Any]:
+        return {"metadata": {"name": "s", "ownerReferences": [{"uid": "u"}], **metadata}, "spec": SPEC}
+
+    first = digest(stored(resourceVersion="1"))
+    assert digest(stored(resourceVersion="2", labels={"a": "b"}, managedFields=[{}])) == first
+    assert digest(stored(ownerReferences=[])) != first
+    edited = changed(lambda spec: spec["devices"][0]["taints"].clear())
+    assert digest({**stored(), "spec": edited}) != first
 
 
 def test_times_of_taints_that_stay_are_kept() -> None:

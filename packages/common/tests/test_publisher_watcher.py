@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from dra_common.errors import ClusterError, Gone, Unreachable
+from dra_common.errors import ClusterError, Gone, Throttled, Unreachable
 from dra_common.ports import WatchEvent
-from dra_common.publisher.backoff import Backoff
+from dra_common.publisher.backoff import Backoff, Pacer
 from dra_common.publisher.watcher import Change, Watcher
 
 
@@ -53,17 +53,22 @@ def event(kind: Any, version: int, name: str = "s") -> WatchEvent:
 class Ears:
     """What the watcher reports."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, pacer: Pacer | None = None) -> None:
         self.changes: list[Change] = []
         self.lists = 0
+        self.server = server
         self.watcher = Watcher(
             server,  # type: ignore[arg-type]
             "spec.driver=d",
             on_change=self.changes.append,
             on_gone=self.gone,
             backoff=Backoff(1.0, 64.0),
+            pacer=pacer or Pacer(1000),
         )
         self.watcher.start_from("5")
+
+    def heard(self) -> list[tuple[str, str, bool]]:
+        return [(change.name, change.version, change.deleted) for change in self.changes]
 
     def gone(self) -> None:
         self.lists += 1
@@ -75,11 +80,7 @@ def test_events_are_reported_and_the_next_watch_goes_on_from_the_last() -> None:
     ears = Ears(server)
     assert ears.watcher._attempt() < 1.0, "a watch that ended as agreed is followed by the next"
     ears.watcher._attempt()
-    assert ears.changes == [
-        Change("s", 7, deleted=False),
-        Change("s", 8, deleted=False),
-        Change("s", 9, deleted=True),
-    ]
+    assert ears.heard() == [("s", "7", False), ("s", "8", False), ("s", "9", True)]
     assert server.versions == ["5", "12"]
 
 
@@ -92,6 +93,37 @@ def test_a_server_that_never_gives_anything_is_asked_more_and_more_rarely(
     pauses = [ears.watcher._attempt() for _ in range(9)]
     for index, pause in enumerate(pauses):
         assert pause >= min(64.0, 2.0**index) / 2
+
+
+@pytest.mark.parametrize("end", [[], [Gone("too old")], [Unreachable("cut")]])
+def test_watches_that_end_after_each_event_are_opened_ever_more_rarely(end: list[ClusterError]) -> None:
+    """A proxy that cuts every request: each watch gives something, and each pause begins anew."""
+    ears = Ears(Server([event("BOOKMARK", 9), *end]), Pacer(3, 60.0, clock=lambda: 0.0))
+    pauses = [ears.watcher._attempt() for _ in range(6)]
+    assert max(pauses[:3]) <= 1.0
+    assert pauses[3:] == [60.0, 120.0, 180.0]
+
+
+def test_a_server_that_asks_for_time_gets_it() -> None:
+    ears = Ears(Server([Throttled("busy", retry_after=17.0)]))
+    assert ears.watcher._attempt() == 17.0
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500, 504])
+def test_a_watch_that_the_server_refuses_is_a_reason_to_list(status: int) -> None:
+    """504: the version is of the future, since etcd was restored. 403: there will never be a watch."""
+    ears = Ears(Server([ClusterError("no", status=status)]))
+    assert ears.watcher._attempt() >= 0.5
+    assert ears.lists == 1
+    ears.watcher._attempt()
+    assert ears.server.versions == ["5", "100"]
+
+
+def test_a_watch_that_was_cut_is_no_reason_to_list() -> None:
+    """Else a restart of the API server would be answered with a list by every node of the cluster."""
+    ears = Ears(Server([Unreachable("cut")]))
+    ears.watcher._attempt()
+    assert ears.lists == 0
 
 
 def test_an_event_makes_the_pauses_short_again() -> None:
@@ -142,7 +174,7 @@ def test_an_event_that_cannot_be_understood_does_not_end_the_watching(
     ears = Ears(Server([WatchEvent("ADDED", {})], [event("ADDED", 7)]))
     ears.watcher._attempt()
     ears.watcher._attempt()
-    assert ears.changes == [Change("s", 7, deleted=False)]
+    assert ears.heard() == [("s", "7", False)]
     assert any(record.exc_info for record in caplog.records)
 
 

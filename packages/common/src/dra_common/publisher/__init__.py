@@ -13,8 +13,9 @@ that could hide that somebody deleted a slice right after we wrote it.
 from __future__ import annotations
 
 from dra_common.publisher.backoff import Timing
-from dra_common.publisher.loop import Publisher, PublisherStatus
+from dra_common.publisher.loop import Publisher
 from dra_common.publisher.session import Dropped
+from dra_common.publisher.status import PublisherStatus
 from dra_common.publisher.sync import SLICES, Owner, SyncPlan, plan_sync
 
 __all__ = ["SLICES", "Dropped", "Owner", "Publisher", "PublisherStatus", "SyncPlan", "Timing", "plan_sync"]

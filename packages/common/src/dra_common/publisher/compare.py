@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -66,29 +67,48 @@ def fingerprint(spec: Mapping[str, Any]) -> str:
     return json.dumps(content(spec), sort_keys=True, default=str)
 
 
+def digest(item: Mapping[str, Any]) -> str:
+    """Return a short text that is the same as long as nobody changes what is ours of a stored slice."""
+    ours = item.get("spec"), item["metadata"].get("ownerReferences")
+    return hashlib.blake2b(json.dumps(ours, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
 def dropped_fields(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the fields of devices and counter sets that the server stored differently, as ``devices[].taints``."""
+    """Return the fields of devices and counter sets that the server stored differently.
+
+    ``devices[].taints`` was cleared, as by a feature gate that is off. ``devices[].taints (changed)`` has another
+    value, as by a webhook. ``devices`` are not the same devices.
+    """
     wanted, kept = content(sent), content(stored)
-    found = {"sharedCounters"} if wanted.get("sharedCounters") != kept.get("sharedCounters") else set[str]()
-    after = {device["name"]: device for device in kept.get("devices", ())}
-    for device in wanted.get("devices", ()):
-        other = after.get(device["name"], {})
+    found = set[str]()
+    if wanted.get("sharedCounters") != kept.get("sharedCounters"):
+        found.add("sharedCounters (changed)" if "sharedCounters" in kept else "sharedCounters")
+    pairs = zip(wanted.get("devices", ()), kept.get("devices", ()), strict=False)
+    if _names(wanted) != _names(kept):
+        found.add("devices")
+        pairs = zip((), (), strict=True)
+    for device, other in pairs:
         found |= {
             _place(name, device, other) for name in {*device, *other} if device.get(name) != other.get(name)
         }
-    if not found and wanted != kept:
-        found.add("devices")
     return tuple(sorted(found))
+
+
+def _names(content: View) -> list[Any]:
+    return [device["name"] for device in content.get("devices", ())]
 
 
 def _place(name: str, device: View, other: View) -> str:
     """Name a field; of capacities tell apart whether only how they may be requested has changed."""
-    amounts = [
-        {key: item["value"] for key, item in each.get("capacity", {}).items()} for each in (device, other)
-    ]
-    if name == "capacity" and amounts[0] == amounts[1]:
+    was_changed = name in other
+    if name == "capacity" and _amounts(device) == _amounts(other):
         name = "capacity[].requestPolicy"
-    return f"devices[].{name}"
+        was_changed = any("requestPolicy" in item for item in other["capacity"].values())
+    return f"devices[].{name}{' (changed)' * was_changed}"
+
+
+def _amounts(device: View) -> View:
+    return {key: item["value"] for key, item in device.get("capacity", {}).items()}
 
 
 def with_times(

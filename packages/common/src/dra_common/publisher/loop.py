@@ -7,13 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dra_common.deadline import Deadline
 from dra_common.errors import Conflict, DraError, Forbidden, Invalid, Throttled, Unauthorized
 from dra_common.ports import ApiServer
 from dra_common.publisher.backoff import Backoff, Pacer, Timing
 from dra_common.publisher.session import Dropped, Session, Synced, selector_of
+from dra_common.publisher.status import PublisherStatus, Troubles
 from dra_common.publisher.watcher import Change, Watcher
 from dra_common.slices import GATES, SliceContent
 
@@ -26,25 +27,6 @@ _CURE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherStatus:
-    """Where publishing stands.
-
-    Args:
-        synced: the server holds what was published last, as far as is known.
-        generation: of the pool; 0 before the first success.
-        slices: how many slices the pool has.
-        error: why it is not synced, one line; empty = no error.
-        dropped: fields that this server does not store, as ``devices[].taints``.
-    """
-
-    synced: bool = False
-    generation: int = 0
-    slices: int = 0
-    error: str = ""
-    dropped: tuple[str, ...] = ()
-
-
 class Publisher:
     """Publishes the slices of one driver on one node, and repairs them.
 
@@ -54,8 +36,8 @@ class Publisher:
     Args:
         node: name of the Node object; also the pool's name.
         node_uid: looks up the Node's UID. Raises DraError while it cannot.
-        on_dropped: told of each new set of fields that the server does not store, in the publisher's thread: what
-            made the slices can make them again without these features.
+        on_dropped: told of each new set of fields that the server does not store as they are sent, in the publisher's
+            thread: what made the slices can make them again without these features.
     """
 
     def __init__(
@@ -77,6 +59,7 @@ class Publisher:
             on_change=self._note,
             on_gone=self._note_gone,
             backoff=Backoff(self._timing.first, self._timing.most),
+            pacer=Pacer(self._timing.burst, self._timing.every),
         )
         self._session = Session(
             api,
@@ -87,7 +70,9 @@ class Publisher:
             stopping=self._stopping,
         )
         self._backoff = Backoff(self._timing.first, self._timing.most)
-        self._pacer = Pacer(self._timing.burst, self._timing.every)
+        self._accepted: tuple[SliceContent, ...] | None = None
+        self._repairs = Pacer(self._timing.burst, self._timing.every)
+        self._turns = Pacer(self._timing.burst, self._timing.changes)
         self._wake = threading.Condition()  # guards everything below
         self._changes: deque[Change] = deque()
         self._desired: tuple[SliceContent, ...] | None = None
@@ -95,7 +80,8 @@ class Publisher:
         self._due: float | None = None
         self._not_before = 0.0
         self._status = PublisherStatus()
-        self._problem: tuple[object, ...] = ()
+        self._refused = False
+        self._troubles = Troubles()
         self._threads = [
             threading.Thread(target=self.run, name="publisher", daemon=True),
             threading.Thread(target=self._watcher.run, name="publisher-watch", daemon=True),
@@ -138,11 +124,18 @@ class Publisher:
         with self._wake:
             if contents == self._desired:
                 return
-            if self._problem[:1] == (Invalid,):
-                self._not_before = 0.0
-            self._desired, self._asked, self._due = contents, True, time.monotonic()
+            if self._refused:
+                self._forget_refusal()
+            if self._due is None or not self._asked:
+                due = time.monotonic() + self._turns.take()
+                self._due = due if self._due is None else min(due, self._due)
+            self._desired, self._asked = contents, True
             self._status = replace(self._status, synced=False)
             self._wake.notify_all()
+
+    def _forget_refusal(self) -> None:
+        self._refused, self._not_before = False, 0.0
+        self._troubles.forget(Invalid)
 
     # ------------------------------------------------------------------ from the watcher's thread
 
@@ -153,8 +146,15 @@ class Publisher:
 
     def _note_gone(self) -> None:
         with self._wake:
+            self._look_after_accepted()
             self._due = self._due or time.monotonic()
             self._wake.notify_all()
+
+    def _look_after_accepted(self) -> bool:
+        """What was accepted before is repaired although a change that was refused has to wait; whether that is so."""
+        waits = self._refused and self._accepted is not None and self._not_before > 0
+        self._not_before = 0.0 if waits else self._not_before
+        return waits
 
     # ------------------------------------------------------------------ the publisher's thread
 
@@ -163,11 +163,11 @@ class Publisher:
         while (desired := self._next()) is not None:
             try:
                 result = self._sync(desired)
-            except DraError as error:
-                self._failed(error)
-            except Exception as error:
-                log.exception("publishing failed in a way nobody foresaw; it is tried again")
-                self._failed(DraError(f"{type(error).__name__}: {error}"))
+            except Invalid as error:
+                self._take_back(desired)
+                self._failed(error, desired)
+            except Exception as error:  # noqa: BLE001 - a dead thread would publish nothing any more
+                self._failed(error, desired)
             else:
                 self._succeeded(desired, result)
 
@@ -187,10 +187,13 @@ class Publisher:
         """Look through the events; our own writes come back as events too and are no news."""
         news = [change for change in self._changes if self._session.is_news(change)]
         self._changes.clear()
-        if news:
-            self._status = replace(self._status, synced=False)
-            if self._due is None:
-                self._due = time.monotonic() + max(self._timing.settle, self._pacer.delay())
+        if not news:
+            return
+        self._status = replace(self._status, synced=False)
+        if self._look_after_accepted():
+            self._due = None
+        if self._due is None:
+            self._due = time.monotonic() + max(self._timing.settle, self._repairs.take())
 
     def _sync(self, desired: tuple[SliceContent, ...]) -> Synced:
         """One pass, and another one when somebody else wrote at the same time."""
@@ -201,11 +204,21 @@ class Publisher:
                 log.debug("the slices changed while they were written; reading them again")
         return self._session.sync(desired)
 
+    def _take_back(self, refused: tuple[SliceContent, ...]) -> None:
+        """Make the pool whole again with what was accepted last: half a change is no pool for a scheduler."""
+        if self._accepted is None or self._accepted == refused:
+            return
+        try:
+            self._sync(self._accepted)
+        except Exception as error:  # noqa: BLE001 - the refusal is what has to be told
+            log.debug("what was published before cannot be put back: %s", error)
+
     def _succeeded(self, desired: tuple[SliceContent, ...], result: Synced) -> None:
+        if self._stopping.is_set():
+            return  # the pass may have been cut short
         dropped = self._session.dropped
+        self._accepted = desired
         with self._wake:
-            if result.writes and not self._asked:
-                self._pacer.spend()
             before, self._status = (
                 self._status,
                 PublisherStatus(
@@ -213,7 +226,8 @@ class Publisher:
                 ),
             )
             self._asked = desired != self._desired
-            recovered, self._problem, self._not_before = bool(self._problem), (), 0.0
+            recovered = self._troubles.over()
+            self._refused, self._not_before = False, 0.0
         self._backoff.reset()
         if result.writes or recovered:
             devices = sum(len(part.devices) for part in desired)
@@ -225,28 +239,37 @@ class Publisher:
             self._tell_dropped(dropped)
 
     def _tell_dropped(self, dropped: Dropped) -> None:
-        gates = ", ".join(GATES[feature] for feature in dropped.features) or "unknown"
+        gates = ", ".join(GATES[feature] for feature in dropped.features)
+        cause = f"feature gates that are off: {gates}" if gates else "see its mutating admission webhooks"
         log.warning(
-            "the API server does not store %s of the ResourceSlices of node %s (feature gates off: %s)",
-            ", ".join(dropped.fields), self._node, gates,
+            "the API server does not store %s of the ResourceSlices of node %s as they are sent (%s)",
+            ", ".join(dropped.fields), self._node, cause,
         )  # fmt: skip
         if self._on_dropped is not None:
             self._on_dropped(dropped)
 
-    def _failed(self, error: DraError) -> None:
-        """Plan the next try, and say it once: a line for each new kind of trouble, none for each try."""
+    def _failed(self, error: Exception, desired: tuple[SliceContent, ...]) -> None:
+        """Plan the next try, and say it once: a line for each kind of trouble until it is over, none for each try."""
+        if self._stopping.is_set():
+            return  # the connection was cut to stop us
         if isinstance(error, Forbidden | Unauthorized) and not error.cure:
             error.cure = _CURE
-        problem = (type(error), error.message if isinstance(error, Invalid) else "")
+        text = str(error) if isinstance(error, DraError) else repr(error)
         with self._wake:
-            self._not_before = time.monotonic() + self._pause(error)
             self._due = self._due or time.monotonic()
-            self._status = replace(self._status, synced=False, error=str(error))
-            known, self._problem = problem == self._problem, problem
-        if not known:
-            log.error("the ResourceSlices of node %s are not published: %s", self._node, error)
+            if isinstance(error, Invalid) and desired != self._desired:
+                return  # other content is wanted by now
+            self._not_before = time.monotonic() + self._pause(error)
+            self._status = replace(self._status, synced=False, error=text)
+            self._refused = isinstance(error, Invalid)
+            news = self._troubles.is_new(error)
+        if news:
+            traceback = None if isinstance(error, DraError) else error
+            log.error(
+                "the ResourceSlices of node %s are not published: %s", self._node, text, exc_info=traceback
+            )
 
-    def _pause(self, error: DraError) -> float:
+    def _pause(self, error: Exception) -> float:
         if isinstance(error, Invalid):
             return self._timing.refused
         pause = self._backoff.next()

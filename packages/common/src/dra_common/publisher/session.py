@@ -10,7 +10,7 @@ from typing import Any
 
 from dra_common.errors import Conflict, NotFound
 from dra_common.ports import ApiServer
-from dra_common.publisher.compare import content, dropped_fields, fingerprint
+from dra_common.publisher.compare import content, digest, dropped_fields, fingerprint
 from dra_common.publisher.sync import SLICES, Owner, SyncPlan, plan_sync
 from dra_common.publisher.watcher import Change
 from dra_common.slices import FeatureName, SliceContent
@@ -34,6 +34,19 @@ class Dropped:
     def features(self) -> tuple[FeatureName, ...]:
         """Names for ``ServerFeatures.without``; a field of no known feature has none."""
         return tuple(sorted({_FEATURES[field] for field in self.fields if field in _FEATURES}))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A slice as the server held it when it last told us."""
+
+    version: str
+    digest: str
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Held:
+        """Return this for a slice as the server prints it."""
+        return cls(item["metadata"]["resourceVersion"], digest(item))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +80,8 @@ class Session:
         self._api, self._driver, self._node, self._node_uid = api, driver, node, node_uid
         self._on_listed, self._stopping = on_listed, stopping
         self._uid = ""
-        self._listed = 0
-        self._known: dict[str, int] = {}
+        self._listed = ""
+        self._known: dict[str, Held] = {}
         self._adopted: dict[str, Mapping[str, Any]] = {}
         self._dropped: dict[str, tuple[str, ...]] = {}
 
@@ -80,12 +93,12 @@ class Session:
     def is_news(self, change: Change) -> bool:
         """Whether an event tells more than the last list and our own writes.
 
-        Versions are compared as numbers, which the API allows since KEP-5504 and etcd always did.
+        Labels and the like are no news: others may keep what they want there, as often as they want.
         """
         known = self._known.get(change.name)
-        if change.version <= self._listed or (change.deleted and known is None):
-            return False
-        return known is None or change.version > known
+        if known is None:
+            return not change.deleted and _is_newer(change.version, self._listed)
+        return (change.deleted or change.digest != known.digest) and _is_newer(change.version, known.version)
 
     def sync(self, desired: Sequence[SliceContent]) -> Synced:
         """Make the server hold ``desired``.
@@ -105,9 +118,9 @@ class Session:
         selector = {"fieldSelector": selector_of(self._driver, self._node)}
         answer = self._api.list(SLICES, query=selector)
         items: list[dict[str, Any]] = answer.get("items") or []
-        self._listed = int(answer["metadata"]["resourceVersion"])
-        self._known = {item["metadata"]["name"]: _version(item) for item in items}
-        self._on_listed(answer["metadata"]["resourceVersion"])
+        self._listed = answer["metadata"]["resourceVersion"]
+        self._known = {item["metadata"]["name"]: Held.of(item) for item in items}
+        self._on_listed(self._listed)
         return items
 
     def _plan(self, desired: Sequence[SliceContent], existing: list[dict[str, Any]]) -> SyncPlan:
@@ -153,7 +166,7 @@ class Session:
                 raise Conflict(
                     f"ResourceSlice {name} was deleted while it was to be updated", status=404
                 ) from error
-        self._known[stored["metadata"]["name"]] = _version(stored)
+        self._known[stored["metadata"]["name"]] = Held.of(stored)
         self._compare(item["spec"], stored["spec"])
 
     def _compare(self, sent: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -176,5 +189,8 @@ def selector_of(driver: str, node: str) -> str:
     return f"spec.driver={driver},spec.nodeName={node}"
 
 
-def _version(item: Mapping[str, Any]) -> int:
-    return int(item["metadata"]["resourceVersion"])
+def _is_newer(version: str, than: str) -> bool:
+    """Compare as numbers, which the API allows since KEP-5504; of versions that are none any other one is newer."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than

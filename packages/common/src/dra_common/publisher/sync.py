@@ -14,6 +14,8 @@ API_VERSION = "resource.k8s.io/v1"
 SLICES = f"/apis/{API_VERSION}/resourceslices"
 _INDEX = re.compile(r"([0-9a-f]{5,})-")
 _MIN_DIGITS = 5
+_LAST_GENERATION = 2**62
+"""A generation has 64 bits and only grows; one beyond this was not counted by anybody, and what has it is obsolete."""
 
 Adopted = Mapping[str, Mapping[str, Any]]
 """Fingerprint of content as we want it -> the view of what this server stores when it is sent that."""
@@ -74,7 +76,8 @@ def plan_sync(
     an index in their name or with one that is too high or taken are obsolete. Empty ``desired`` deletes everything.
     """
     slices = list(existing)
-    latest = max((_generation(item) for item in slices if _pool(item) == owner.node), default=0)
+    generations = [_generation(item) for item in slices if _pool(item) == owner.node]
+    latest = max((number for number in generations if number < _LAST_GENERATION), default=0)
     kept = _kept(slices, owner, latest, len(desired))
     deletes = tuple(_deletion(item) for item in slices if not any(item is other for other in kept.values()))
     devices = {device["name"]: device for item in slices for device in item["spec"].get("devices") or ()}

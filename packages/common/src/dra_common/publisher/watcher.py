@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dra_common.errors import ClusterError, Gone
+from dra_common.errors import ClusterError, DraError, Gone, Throttled
 from dra_common.ports import ApiServer, EventStream, WatchEvent
-from dra_common.publisher.backoff import Backoff
+from dra_common.publisher.backoff import Backoff, Pacer
+from dra_common.publisher.compare import digest
 from dra_common.publisher.sync import SLICES
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,9 @@ class Change:
     """What a doorbell needs to know of an event."""
 
     name: str
-    version: int
+    version: str
     deleted: bool
+    digest: str = ""
 
 
 class Watcher:
@@ -36,6 +38,7 @@ class Watcher:
         on_change: called for each event but bookmarks, in this thread.
         on_gone: called when a new list is needed; the answer is :meth:`start_from`.
         backoff: pauses after a watch that failed or gave nothing.
+        pacer: how often a watch may begin, whatever became of those before.
     """
 
     def __init__(
@@ -46,10 +49,11 @@ class Watcher:
         on_change: Callable[[Change], None],
         on_gone: Callable[[], None],
         backoff: Backoff,
+        pacer: Pacer | None = None,
     ) -> None:
         self._api, self._query = api, {"fieldSelector": selector}
         self._on_change, self._on_gone = on_change, on_gone
-        self._backoff = backoff
+        self._backoff, self._pacer = backoff, pacer or Pacer()
         self._version = ""
         self._listed = threading.Condition()
         self._stopping = threading.Event()
@@ -80,17 +84,28 @@ class Watcher:
         """Follow one watch to its end; returns the pause before the next.
 
         A watch that gave nothing in no time counts as failed, and so does one that is too old again and again:
-        either would otherwise become a loop at the speed of the network.
+        either would otherwise become a loop at the speed of the network. So would watches that end after each event,
+        which the pacer slows down.
         """
+        return max(self._end_of_watch(), self._pacer.take())
+
+    def _end_of_watch(self) -> float:
         try:
             if self._follow():
                 return _BREATH
         except Gone:
             self._relist()
+        except Throttled as error:
+            self._report(error)
+            return max(error.retry_after, self._backoff.next())
         except ClusterError as error:
             self._report(error)
-        except Exception:
-            log.exception("the watch of ResourceSlices failed in a way nobody foresaw; it is tried again")
+            if error.status:
+                # It may never give us a watch (RBAC), or not from this version (restored from a backup, its versions
+                # began anew): the list finds what a watch would have told.
+                self._relist()
+        except Exception as error:  # noqa: BLE001 - a dead thread would hear of nothing any more
+            self._report(error)
         return self._backoff.next()
 
     def _follow(self) -> bool:
@@ -113,7 +128,8 @@ class Watcher:
             self._lost = False
             log.info("the watch of ResourceSlices is back")
         if event.type != "BOOKMARK":
-            self._on_change(Change(metadata["name"], int(self._version), event.type == "DELETED"))
+            deleted = event.type == "DELETED"
+            self._on_change(Change(metadata["name"], self._version, deleted, digest(event.object)))
 
     def _wait_for_version(self) -> bool:
         with self._listed:
@@ -125,8 +141,9 @@ class Watcher:
             self._version = ""
         self._on_gone()
 
-    def _report(self, error: ClusterError) -> None:
+    def _report(self, error: Exception) -> None:
         if self._lost or self._stopping.is_set():
             return
         self._lost = True
-        log.warning("the watch of ResourceSlices is lost, it is tried again: %s", error)
+        text, traceback = (str(error), None) if isinstance(error, DraError) else (repr(error), error)
+        log.warning("the watch of ResourceSlices is lost, it is tried again: %s", text, exc_info=traceback)
