@@ -6,6 +6,7 @@ Fields marked :class:`~dra_common.driver.AdminOnly` are accepted from the Device
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -46,7 +47,8 @@ def _decode(
     kind = _kind(entry, kinds, claim)
     body = {name: value for name, value in entry.parameters.items() if name not in _ENVELOPE}
     try:
-        parameters = kind.model.model_validate(body)
+        # As JSON, which it is: strict otherwise means Python's types, and no list would ever be a tuple.
+        parameters = kind.model.model_validate_json(json.dumps(body))
     except ValidationError as error:
         raise ConfigError(_explain(error, entry, kind, claim), cure=_allowed(kind)) from error
     _refuse_admin_fields(parameters, entry, kind, claim)
