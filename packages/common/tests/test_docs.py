@@ -373,8 +373,8 @@ PRODUCERS: Mapping[str, Producer] = {
     "nothing is published until the API server tells its version: <why>": no_version,
     "device <device> is not published: the server has no device taints (feature gate DRADeviceTaints) to say"
     " <taint>": withdrawn,
-    "the API server does not store <fields> of the ResourceSlices of node <node> (feature gates off:"
-    " <gates>)": dropped_fields,
+    "the API server does not store <fields> of the ResourceSlices of node <node> as they are sent"
+    " (<why>)": dropped_fields,
     "claim <claim>: it is not allocated": not_allocated,
     "claim <claim>: it was replaced, the API server now has UID <uid>": replaced,
     "claim <claim>: device <device> is in pool <pool>, this node has pool <node> only": allocated(

@@ -124,7 +124,8 @@ def test_a_failed_write_keeps_the_old_file_and_no_litter(
     with pytest.raises(StateError) as caught:
         write_durably(path, b"new")
     assert (
-        str(caught.value) == f"cannot write {path}: No space left on device (free space on its file system)"
+        str(caught.value)
+        == f"cannot write {path}.tmp: No space left on device (free space on its file system)"
     )
     monkeypatch.undo()
     assert path.read_bytes() == b"old"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import os
 import stat
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from dra_common.model import Allocated, ClaimRecord, ClaimRef, Phase, Plan, Plan
 from dra_common.records import FileRecords, decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
+from mortal import Life
 
 REF = ClaimRef("ns", "claim", "uid-1")
 PLANNED = PlannedDevice(
@@ -162,12 +163,29 @@ def test_a_failed_save_keeps_the_old_record_and_no_temporary_file(
     records: FileRecords, tmp_path: Path
 ) -> None:
     records.save(RECORD)
-    blocked = tmp_path / "claims/uid-1.json.tmp"
-    blocked.symlink_to("/nonexistent/elsewhere")
-    with pytest.raises(StateError, match=r"cannot write .*uid-1\.json"):
+    full = Life(1, lambda: OSError(errno.ENOSPC, "No space left"), when=lambda call: "fsync" in call)
+    with full.lived(), pytest.raises(StateError, match=r"cannot write .*uid-1\.json.*free space"):
         records.save(ClaimRecord(REF, Phase.FAILED, "boot", Plan()))
     assert records.load("uid-1") == RECORD
-    assert not os.path.lexists(blocked)
+    assert [each.name for each in (tmp_path / "claims").iterdir()] == ["uid-1.json"]
+
+
+def test_a_link_in_place_of_the_temporary_file_is_replaced_never_followed(
+    records: FileRecords, tmp_path: Path
+) -> None:
+    target = tmp_path / "precious"
+    target.write_text("keep")
+    (tmp_path / "claims/uid-1.json.tmp").symlink_to(target)
+    records.save(RECORD)
+    assert records.load("uid-1") == RECORD
+    assert target.read_text() == "keep"
+
+
+@pytest.mark.parametrize("uid", ["", "..", "../x", "/etc/passwd", "a/b", "a b", "a\n", "x" * 129])
+def test_what_is_no_uid_never_becomes_a_path(records: FileRecords, uid: str) -> None:
+    for call in (records.load, records.exists, records.delete, records.set_aside, records.forget_set_aside):
+        with pytest.raises(StateError, match="is not a claim's UID"):
+            call(uid)
 
 
 def test_a_missing_folder_is_a_clear_error(records: FileRecords, tmp_path: Path) -> None:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import pytest
-from dra_common.errors import DeviceHeld, HostError
-from dra_common.model import ClaimRef, ContainerEdits, Phase
+from dra_common.deadline import Deadline
+from dra_common.errors import DeviceHeld, HostError, StateError
+from dra_common.model import (
+    Allocated,
+    ClaimRecord,
+    ClaimRef,
+    ContainerEdits,
+    Phase,
+    Plan,
+    PlannedDevice,
+)
 from dra_common.recovery import failed_devices
-from dra_common.testing.bench import Bench, config, soon
+from dra_common.testing.bench import NODE, Bench, config, soon
 from mortal import Life, calls
 
 
@@ -258,3 +268,155 @@ def test_phases_on_disk_are_the_documented_words(bench: Bench) -> None:
     stored = json.loads((bench.root / "state/claims/uid-one.json").read_text())
     assert stored["record"]["phase"] == "prepared"
     assert {phase.value for phase in Phase} == {"preparing", "prepared", "unpreparing", "failed"}
+
+
+# ---------------------------------------------------------------- one bad thing never stops the others
+
+
+def test_a_bug_of_a_driver_stops_neither_recovery_nor_the_start(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    half_prepared(bench)
+    kept = bench.claim("kept", "c")
+    bench.engine.prepare(kept, soon())
+    bench.driver.broken = {"bug:revert:a"}
+    with caplog.at_level(logging.ERROR):
+        recovered = bench.recover()
+    assert (recovered.failed, recovered.kept) == (["uid-one"], ["uid-kept"])
+    assert "Traceback" in caplog.text
+    assert list(failed_devices(bench.state)) == ["a", "b"]
+    bench.driver.broken = {"bug:discover:c"}
+    assert bench.recover().failed == ["uid-kept"]
+    bench.driver.broken = set()
+    assert bench.recover().failed == []
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+    (path / "inside").write_text("keep")
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(1 << 40)
+
+
+def _precious(path: Path) -> None:
+    root = next(parent for parent in path.parents if (parent / "state").is_dir())
+    (root / "precious").write_text("keep")
+    path.symlink_to(root / "precious")
+
+
+HOSTILE = [
+    _folder,
+    os.mkfifo,
+    _huge,
+    lambda path: path.symlink_to("/dev/zero"),
+    lambda path: path.symlink_to(path.name),
+    _precious,
+]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "state/claims/uid-x.json",
+        "state/claims/uid-x.json.tmp",
+        "state/claims/uid-x.lock",
+        "state/claims/.json",
+        "state/claims/a b\n.json",
+        "state/held/d",
+        "state/held/x\ny",
+        "cdi/example.com-knob_uid-x.json",
+        "cdi/example.com-knob_uid-x.json.tmp",
+    ],
+)
+def test_whatever_stands_in_the_folders_the_other_claims_are_served(
+    bench: Bench, name: str, make: Callable[[Path], None]
+) -> None:
+    half_prepared(bench)
+    kept = bench.claim("kept", "c")
+    answer = bench.engine.prepare(kept, soon())
+    make(bench.root / name)
+    bench.start()
+    recovered = bench.recover()
+    assert (recovered.undone, recovered.kept) == (["uid-one"], ["uid-kept"])
+    failed_devices(bench.state)
+    assert bench.engine.prepare(kept, soon()) == answer
+    bench.engine.prepare(wanted(bench), soon())
+    for ref in (ONE, kept):
+        bench.engine.unprepare(ref, soon())
+    assert not [left for left in bench.leftovers() if "one" in left or "kept" in left]
+    if make is _precious:
+        assert (bench.root / "precious").read_text() == "keep"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", HOSTILE)
+@pytest.mark.parametrize(
+    "name", ["claims/uid-one.json", "claims/uid-one.json.tmp", "claims/uid-one.lock", "held/a"]
+)
+def test_whatever_stands_in_its_place_a_claim_is_served_or_refused_with_the_path(
+    bench: Bench, name: str, make: Callable[[Path], None]
+) -> None:
+    make(bench.root / "state" / name)
+    error = refusal(bench.engine.prepare, wanted(bench), soon())
+    if error is None:
+        assert (bench.level("a"), bench.level("b")) == (5, 5)
+        return
+    assert isinstance(error, DeviceHeld) or name in str(error)
+    assert error.cure
+    assert (bench.level("a"), bench.level("b")) == (1, 1)
+    assert ("b", None) not in bench.holds.holders()
+
+
+def refusal(call: Callable[..., object], *arguments: object) -> StateError | DeviceHeld | None:
+    try:
+        call(*arguments)
+    except (StateError, DeviceHeld) as error:
+        return error
+    return None
+
+
+def test_a_hold_that_names_no_uid_never_becomes_a_path(bench: Bench) -> None:
+    (bench.root / "state/held/a").symlink_to("../../../outside")
+    assert bench.recover().failed == ["../../../outside"]
+    with pytest.raises(DeviceHeld, match="outside"):
+        bench.engine.prepare(bench.claim("two", "a"), soon())
+    assert not list(bench.root.parent.glob("outside*"))
+
+
+def test_a_hold_that_came_back_with_a_power_cut_does_not_stand_in_the_way(bench: Bench) -> None:
+    """Links are not synced: after a power cut the old one may be back and the new one missing."""
+    ref = bench.claim("new", "a")
+    answer = bench.engine.prepare(ref, soon())
+    (bench.root / "state/held/a").unlink()
+    bench.holds.take("a", None, "uid-gone")
+    bench.reboot()
+    recovered = bench.recover()
+    assert (recovered.orphans, recovered.kept) == (["uid-gone"], ["uid-new"])
+    assert bench.holds.holders() == {("a", None): "uid-new"}
+    assert bench.engine.prepare(ref, soon()) == answer
+
+
+def test_all_claims_together_wait_for_busy_hardware_only_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start must not take five seconds more with each claim that another instance is in the way of."""
+    busy = Plan((PlannedDevice(Allocated("r", NODE, "a"), ("busy",)),))
+    for number in range(20):
+        bench.records.save(ClaimRecord(bench.claim(f"c{number}", "a"), Phase.UNPREPARING, "boot-1", busy))
+    given, parents = list[Deadline](), bench.locks.parents
+
+    def impatient(names: Iterable[str], deadline: Deadline) -> AbstractContextManager[None]:
+        given.append(deadline)
+        deadline.end()
+        return parents(names, deadline)
+
+    monkeypatch.setattr(bench.locks, "parents", impatient)
+    with parents(["busy"], soon()):
+        assert len(bench.recover().failed) == 20
+    assert len({id(deadline) for deadline in given}) == 1
+    assert len(bench.recover().undone) == 20

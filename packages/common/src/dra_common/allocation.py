@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from dra_common.errors import ClaimMismatch, DeviceUnknown
-from dra_common.model import Allocated, Claim, ClaimRef, OpaqueConfig
+from dra_common.model import Allocated, Claim, ClaimRef, OpaqueConfig, is_uid
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SHARE = re.compile(r"[0-9a-f-]{1,64}")
-_UID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,126}[A-Za-z0-9])?")
 
 
 def check_uid(ref: ClaimRef) -> None:
     """Refuse a UID that could not be a file name. Raises ClaimMismatch."""
-    if not _UID.fullmatch(ref.uid):
+    if not is_uid(ref.uid):
         msg = f"claim {ref.namespace}/{ref.name}: UID {ref.uid!r} is not one that an API server gives"
         raise ClaimMismatch(msg)
 

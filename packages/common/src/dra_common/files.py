@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dra_common.errors import StateError
+from dra_common.model import is_uid
 
 TEMPORARY_SUFFIX = ".tmp"
 """Ends the name of a file that is not finished; such a file may be removed whenever its owner's lock is held."""
+
+_LONGEST = 1 << 20
+"""Bytes. A claim has at most 32 devices: its files have some ten KiB."""
 
 
 @contextmanager
@@ -24,22 +29,50 @@ def explained(step: str, path: Path) -> Iterator[None]:
         raise StateError(msg, cure=_cure(error)) from error
 
 
+def named_after(uid: str, suffix: str) -> str:
+    """Return the name of a claim's file. Raises StateError for what is no UID, and could be a path."""
+    if not is_uid(uid):
+        msg = f"{uid!r} is not a claim's UID"
+        raise StateError(msg, cure="find the file of this driver that names it, and move it away")
+    return uid + suffix
+
+
+def read_own(path: Path) -> bytes | None:
+    """Return the content of a file of ours, None if there is none. Never blocks. Raises StateError.
+
+    Whatever is not such a file (a link, a pipe, a folder, something very long) reads as empty, which is no content of
+    ours: the caller takes it for damaged.
+    """
+    with explained("read", path):
+        try:
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
+                return b""
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as stream:
+            return stream.read(_LONGEST)
+
+
 def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Replace ``path`` with ``data`` so that a crash leaves the old or the new content, never a part.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder. The caller holds a lock that keeps other
-    writers of the same path away. Raises StateError.
+    writers of the same path away; what an interrupted one left, or anything else in the temporary file's place, is
+    replaced. Raises StateError.
     """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    with explained("write", path):
-        try:
+    try:
+        with explained("write", temporary):
             _write_synced(temporary, data, mode)
+        with explained("replace", path):
             temporary.rename(path)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        sync_folder(path.parent)
+            sync_folder(path.parent)
+    except StateError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def remove_durably(path: Path) -> bool:
@@ -69,12 +102,21 @@ def sync_folder(path: Path) -> None:
 
 
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    descriptor = _create(path, mode)
     with os.fdopen(descriptor, "wb") as stream:
         os.fchmod(stream.fileno(), mode)
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _create(path: Path, mode: int) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        path.unlink()
+        return os.open(path, flags, mode)
 
 
 def _cure(error: OSError) -> str:
@@ -85,6 +127,9 @@ def _cure(error: OSError) -> str:
         errno.EACCES: "run the driver as root or give it access to this folder",
         errno.EPERM: "run the driver as root or give it access to this folder",
         errno.EEXIST: "something else stands in its place: move it away",
+        errno.EISDIR: "a folder stands in its place: move it away",
+        errno.ELOOP: "a link stands in its place: move it away",
+        errno.EINVAL: "something else stands in its place: move it away",
         errno.ENOTDIR: "a file stands where a folder must be: move it away",
         errno.EIO: "check the disk: the kernel reports an input/output error",
         errno.ENOENT: "its folder was removed: restart the driver",

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from dra_common.deadline import Deadline
 from dra_common.errors import LockTimeout
-from dra_common.files import explained, make_folder
+from dra_common.files import explained, make_folder, named_after
+from dra_common.model import is_uid
 
+_SUFFIX = ".lock"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
@@ -50,7 +52,7 @@ class FileLocks:
         """Hold the locks of hardware parents, taken in sorted order. Raises LockTimeout, StateError."""
         with ExitStack() as stack:
             for name in sorted(set(names)):
-                stack.enter_context(_held(self._hardware / f"{name}.lock", f"hardware {name}", deadline))
+                stack.enter_context(_held(self._hardware / f"{name}{_SUFFIX}", f"hardware {name}", deadline))
             yield
 
     def forget_claim(self, uid: str) -> None:
@@ -62,10 +64,11 @@ class FileLocks:
     def claim_uids(self) -> frozenset[str]:
         """UIDs that have a lock file, held or not."""
         with explained("list", self._claims):
-            return frozenset(path.stem for path in self._claims.glob("*.lock"))
+            names = (path.stem for path in self._claims.iterdir() if path.suffix == _SUFFIX)
+            return frozenset(name for name in names if is_uid(name))
 
     def _claim_path(self, uid: str) -> Path:
-        return self._claims / f"{uid}.lock"
+        return self._claims / named_after(uid, _SUFFIX)
 
 
 @contextmanager
@@ -89,20 +92,21 @@ def _try(path: Path) -> int | None:
     """Return a locked descriptor of the file that ``path`` names now, or None if somebody else has it."""
     with explained("lock", path):
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            if _still_named(path, descriptor):
-                return descriptor
-            os.close(descriptor)
+            with ExitStack() as stack:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                stack.callback(os.close, descriptor)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return None
+                if _still_named(path, descriptor):
+                    stack.pop_all()
+                    return descriptor
 
 
 def _still_named(path: Path, descriptor: int) -> bool:
     try:
-        now, locked = path.stat(), os.fstat(descriptor)
+        now, locked = path.lstat(), os.fstat(descriptor)
     except FileNotFoundError:
         return False
     return (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino)

@@ -10,8 +10,11 @@ The checksum tells a damaged file from a good one; the schema tells an older rel
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,14 +26,16 @@ from dra_common.files import (
     TEMPORARY_SUFFIX,
     explained,
     make_folder,
+    named_after,
+    read_own,
     remove_durably,
     sync_folder,
     write_durably,
 )
-from dra_common.model import SCHEMA, ClaimRecord
+from dra_common.model import SCHEMA, ClaimRecord, is_uid
 
 _SUFFIX = ".json"
-_SET_ASIDE = re.compile(r"(?P<uid>.+)\.json\.corrupt-\d+")
+_SET_ASIDE = re.compile(r"(?P<uid>[^.]+)\.json\.corrupt-\d+")
 _ADAPTER: TypeAdapter[ClaimRecord] = TypeAdapter(ClaimRecord)
 
 
@@ -49,11 +54,9 @@ class FileRecords:
     def load(self, uid: str) -> ClaimRecord | None:
         """Return the record or None. Raises CorruptRecord, StateError (newer schema, unreadable)."""
         path = self._path(uid)
-        with explained("read", path):
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:
-                return None
+        data = read_own(path)
+        if data is None:
+            return None
         record = decode(data, name=str(path))
         if record.ref.uid != uid:
             msg = f"record {path} belongs to another claim, {record.ref.uid}"
@@ -66,7 +69,7 @@ class FileRecords:
 
     def exists(self, uid: str) -> bool:
         """Whether there is a record, readable or not."""
-        return self._path(uid).exists()
+        return os.path.lexists(self._path(uid))
 
     def delete(self, uid: str) -> None:
         """Remove durably, with what an interrupted save left; fine if there is none. Raises StateError."""
@@ -77,14 +80,13 @@ class FileRecords:
 
     def uids(self) -> tuple[str, ...]:
         """UIDs that have a record, sorted. Raises StateError."""
-        return tuple(sorted(name.removesuffix(_SUFFIX) for name in self._names() if name.endswith(_SUFFIX)))
+        return tuple(sorted(self._uids(_SUFFIX)))
 
     def set_aside(self, uid: str) -> str:
         """Rename a bad record, keeping its bytes; returns the new file name. Raises StateError."""
         path = self._path(uid)
-        taken = set(self._names())
-        number = next(n for n in range(1, len(taken) + 2) if f"{path.name}.corrupt-{n}" not in taken)
-        target = path.with_name(f"{path.name}.corrupt-{number}")
+        names = (_set_aside(path, number) for number in itertools.count(1))
+        target = next(name for name in names if not os.path.lexists(name))
         with explained("set aside", path):
             path.rename(target)
             sync_folder(self._folder)
@@ -97,22 +99,33 @@ class FileRecords:
 
     def forget_set_aside(self, uid: str) -> None:
         """Remove what was set aside for a claim that is now unprepared."""
-        for name in self._names():
-            match = _SET_ASIDE.fullmatch(name)
-            if match and match["uid"] == uid:
-                remove_durably(self._folder / name)
+        path = self._path(uid)
+        number = 1
+        # Numbered without gaps: looking at the next is cheaper than looking at everybody's.
+        while os.path.lexists(kept := _set_aside(path, number)):
+            if not kept.is_dir():  # we never make one
+                remove_durably(kept)
+            number += 1
 
     def unfinished_uids(self) -> frozenset[str]:
         """UIDs of which a save was interrupted. Raises StateError."""
-        ending = _SUFFIX + TEMPORARY_SUFFIX
-        return frozenset(name.removesuffix(ending) for name in self._names() if name.endswith(ending))
+        return frozenset(self._uids(_SUFFIX + TEMPORARY_SUFFIX))
 
     def _path(self, uid: str) -> Path:
-        return self._folder / f"{uid}{_SUFFIX}"
+        return self._folder / named_after(uid, _SUFFIX)
+
+    def _uids(self, suffix: str) -> Iterator[str]:
+        """UIDs that have a file with this suffix; files with strange names are not ours."""
+        uids = (name.removesuffix(suffix) for name in self._names() if name.endswith(suffix))
+        return (uid for uid in uids if is_uid(uid))
 
     def _names(self) -> tuple[str, ...]:
         with explained("list", self._folder):
             return tuple(entry.name for entry in self._folder.iterdir())
+
+
+def _set_aside(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.corrupt-{number}")
 
 
 def encode(record: ClaimRecord) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic
 
 from dra_common.deadline import Deadline
@@ -18,7 +19,7 @@ from dra_common.ports import Locks
 _log = logging.getLogger(__name__)
 
 _PARENT_WAIT = 5.0
-"""Seconds to wait for hardware that another instance is working on; later calls try again."""
+"""Seconds to wait, over all claims, for hardware that another instance is working on; later calls try again."""
 
 
 @dataclass(slots=True)
@@ -45,11 +46,13 @@ class Recovery(Generic[H]):
         Raises StateError only if the state folders themselves cannot be listed.
         """
         done = Recovered()
-        for uid in self.state.records.uids():
-            self._with_lock(uid, done, self._recover)
+        deadline = Deadline.after(_PARENT_WAIT)
+        # First, so that a hold of nobody's does not keep its device from the claim that has it by its record.
         for uid in sorted(self._orphans()):
             self._with_lock(uid, done, self._remove_orphan)
-        self.state.specs.sweep_temporary()
+        for uid in self.state.records.uids():
+            self._with_lock(uid, done, partial(self._recover, deadline))
+        self._sweep()
         if done.undone or done.orphans or done.failed:
             _log.info(
                 "recovery: %d undone, %d prepared claims kept, %d orphans removed, %d left for later",
@@ -61,17 +64,21 @@ class Recovery(Generic[H]):
         return done
 
     def _with_lock(self, uid: str, done: Recovered, act: Callable[[str, Recovered], None]) -> None:
-        with bind(uid=uid), self.locks.try_claim(uid) as locked:
-            if not locked:
-                _log.info("another instance works on this claim: left to it")
-                return
+        with bind(uid=uid):
             try:
-                act(uid, done)
+                with self.locks.try_claim(uid) as locked:
+                    if locked:
+                        act(uid, done)
+                    else:
+                        _log.info("another instance works on this claim: left to it")
             except DraError as error:
                 done.failed.append(uid)
                 _log.error("claim not recovered: %s", error)
+            except Exception:  # noqa: BLE001 - a defect of a driver: the claims of others must be served
+                done.failed.append(uid)
+                _log.exception("claim not recovered")
 
-    def _recover(self, uid: str, done: Recovered) -> None:
+    def _recover(self, deadline: Deadline, uid: str, done: Recovered) -> None:
         record = self.lifecycle.load(uid)
         if record is None:
             return
@@ -80,12 +87,12 @@ class Recovery(Generic[H]):
                 self.lifecycle.keep(record)
                 done.kept.append(uid)
             else:
-                self._settle(record)
+                self._settle(record, deadline)
                 done.undone.append(uid)
 
-    def _settle(self, record: ClaimRecord) -> None:
+    def _settle(self, record: ClaimRecord, deadline: Deadline) -> None:
         _log.warning("found %s after a restart: undoing", record.phase)
-        with self.locks.parents(record.plan.parents, Deadline.after(_PARENT_WAIT)):
+        with self.locks.parents(record.plan.parents, deadline):
             self.lifecycle.settle(record)
         if not self.lifecycle.is_known(record.ref.uid):
             self.locks.forget_claim(record.ref.uid)
@@ -97,6 +104,12 @@ class Recovery(Generic[H]):
         self.lifecycle.forget(uid)
         self.locks.forget_claim(uid)
         done.orphans.append(uid)
+
+    def _sweep(self) -> None:
+        try:
+            self.state.specs.sweep_temporary()
+        except DraError as error:
+            _log.warning("unfinished CDI files stay: %s", error)
 
     def _orphans(self) -> frozenset[str]:
         """UIDs with a hold or a file but no record; a record set aside still speaks for its claim."""

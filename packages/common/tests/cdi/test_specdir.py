@@ -248,11 +248,15 @@ def test_failing_disk_keeps_the_old_file_and_leaves_no_litter(
     assert (folder / f"intel.com-gpu_{UID}.json").read_bytes() == before
 
 
-def test_unreadable_file_is_an_error_not_an_answer(specs: SpecDir, folder: Path) -> None:
-    (folder / f"intel.com-gpu_{UID}.json").mkdir(parents=True)
+def test_a_folder_in_place_of_a_file_defines_nothing_and_is_named_when_written(
+    specs: SpecDir, folder: Path
+) -> None:
+    path = folder / f"intel.com-gpu_{UID}.json"
+    path.mkdir(parents=True)
+    assert list(specs.unresolved(UID, ["intel.com/gpu=a"])) == ["intel.com/gpu=a"]
     with pytest.raises(StateError) as caught:
-        specs.unresolved(UID, ["intel.com/gpu=a"])
-    check_cure(caught.value, "read", f"intel.com-gpu_{UID}.json")
+        specs.write(UID, {"gpu": {"a": EDITS}})
+    check_cure(caught.value, "replace", "a folder stands in its place: move it away")
 
 
 def test_no_reader_ever_sees_a_half_file(specs: SpecDir, folder: Path) -> None:

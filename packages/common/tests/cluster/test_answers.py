@@ -18,6 +18,13 @@ CALL = Call("GET", "/api/v1/nodes/n1", "https://10.0.0.1:443")
         ({}, json.dumps({"details": {"retryAfterSeconds": 4}}).encode(), 4.0),
         ({}, b"{}", 1.0),
         ({}, b"slow down", 1.0),
+        ({"Retry-After": "86400"}, b"", 60.0),
+        ({"Retry-After": "9" * 400}, b"", 60.0),
+        ({"Retry-After": "\u00b2"}, b"", 1.0),
+        ({}, json.dumps({"details": {"retryAfterSeconds": 10**400}}).encode(), 1.0),
+        ({}, json.dumps({"details": {"retryAfterSeconds": -5}}).encode(), 1.0),
+        ({}, b'{"details": {"retryAfterSeconds": NaN}}', 1.0),
+        ({}, b'{"details": {"retryAfterSeconds": Infinity}}', 60.0),
     ],
 )
 def test_how_long_to_wait(headers: dict[str, str], body: bytes, seconds: float) -> None:
@@ -47,6 +54,16 @@ def test_verbs_of_rbac(method: str, path: str, query: dict[str, str], verb: str)
 
 def test_a_long_text_is_cut() -> None:
     assert len(refused(CALL, 500, {}, b"x" * 10_000).message) < 500
+
+
+def test_a_message_is_one_line_however_many_causes_it_lists() -> None:
+    status = {
+        "message": "invalid:\n" + "\n".join(f"spec.devices[{index}].name: bad" for index in range(1000))
+    }
+    message = refused(CALL, 422, {}, json.dumps(status).encode()).message
+    assert "spec.devices[0].name: bad spec.devices[1].name" in message
+    assert "\n" not in message
+    assert len(message) < 2200
 
 
 def test_a_status_without_a_code_is_a_server_error() -> None:

@@ -43,12 +43,3 @@ def names(path: Path) -> tuple[str, ...]:
             return tuple(sorted(entry.name for entry in path.iterdir()))
         except FileNotFoundError:
             return ()
-
-
-def read_if_there(path: Path) -> bytes | None:
-    """Return the content of a file, None if there is no such file. Raises StateError."""
-    with explained("read", path):
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 from dra_common.errors import SpecInvalid
+from dra_common.model import is_uid
 
 _VENDOR_LIMIT, _CLASS_LIMIT = 253, 63
 
 _PART = re.compile(r"[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 _DEVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?")
-# No underscore and no dot: the UID is the part of a file name after the first "_" and before ".json".
-_UID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,126}[A-Za-z0-9])?")
 
 
 def check_vendor(vendor: str) -> str:
@@ -46,7 +45,7 @@ def check_device(name: str, file: str) -> str:
 
 def check_uid(uid: str) -> str:
     """Return ``uid`` if it can be part of a file name without meaning anything else. Raises SpecInvalid."""
-    if not _UID.fullmatch(uid):
+    if not is_uid(uid):
         msg = f"claim UID {uid!r}: must be at most 128 letters, digits and '-' to name a CDI file"
         raise SpecInvalid(msg)
     return uid
@@ -71,5 +70,5 @@ def uid_of(file: str, vendor: str, class_name: str) -> str | None:
     """Return the claim's UID if ``file`` is exactly a name that :func:`claim_file` makes, else None."""
     prefix = stem(vendor, class_name) + "_"
     uid = file.removeprefix(prefix).removesuffix(".json")
-    ours = file == f"{prefix}{uid}.json" and _UID.fullmatch(uid)
+    ours = file == f"{prefix}{uid}.json" and is_uid(uid)
     return uid if ours else None

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from dra_common.cdi.encode import encode_spec
-from dra_common.cdi.folder import cured, ensure_folder, names, read_if_there
+from dra_common.cdi.folder import cured, ensure_folder, names
 from dra_common.cdi.names import check_class, check_uid, check_vendor, claim_file, qualified_name, uid_of
 from dra_common.errors import SpecInvalid
-from dra_common.files import TEMPORARY_SUFFIX, explained, remove_durably, write_durably
+from dra_common.files import TEMPORARY_SUFFIX, explained, read_own, remove_durably, write_durably
 from dra_common.ports import SpecDevices
 
 SETTING = "--cdi-dynamic-root"
@@ -109,7 +109,7 @@ class SpecDir:
     def _make(self, path: Path, data: bytes | None) -> None:
         if data is None:
             self._remove(path)
-        elif read_if_there(path) != data:
+        elif read_own(path) != data:
             write_durably(path, data, mode=_MODE)
 
     def _remove(self, path: Path) -> None:
@@ -118,7 +118,7 @@ class SpecDir:
 
     def _defined(self, uid: str) -> Iterator[str]:
         for name in self._classes:
-            data = read_if_there(self._folder / claim_file(self._vendor, name, uid))
+            data = read_own(self._folder / claim_file(self._vendor, name, uid))
             for device in _device_names(data or b"", f"{self._vendor}/{name}"):
                 yield qualified_name(self._vendor, name, device)
 
@@ -139,6 +139,6 @@ def _age(path: Path) -> float:
     """Seconds since the last write; 0 for a file that is gone."""
     with explained("look at", path):
         try:
-            return time.time() - path.stat().st_mtime
+            return time.time() - path.lstat().st_mtime
         except FileNotFoundError:
             return 0.0

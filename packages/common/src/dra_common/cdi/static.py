@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dra_common.cdi.encode import encode_spec
-from dra_common.cdi.folder import cured, ensure_folder, read_if_there
+from dra_common.cdi.folder import cured, ensure_folder
 from dra_common.cdi.names import check_class, check_vendor, stem
 from dra_common.errors import StateError
-from dra_common.files import explained, remove_durably, write_durably
+from dra_common.files import explained, read_own, remove_durably, write_durably
 from dra_common.model import ContainerEdits
 
 SETTING = "--cdi-root"
@@ -58,7 +58,7 @@ def write_static(
         with _alone(folder):
             if not replace:
                 _refuse_rival(rival)
-            if read_if_there(path) != text.encode():
+            if read_own(path) != text.encode():
                 write_durably(path, text.encode(), mode=_MODE)
             path.chmod(_MODE)
             # Ours first: a crash between the two leaves a conflict that the next run ends, not a lost file.

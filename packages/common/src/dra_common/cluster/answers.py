@@ -32,6 +32,9 @@ _OBJECT = re.compile(
     r"^/(?:api|apis/(?P<group>[^/]+))/[^/]+/(?:namespaces/[^/]+/)?(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?"
 )
 _LONGEST_TEXT = 300
+_LONGEST_MESSAGE = 2000
+"""Characters. The message of a 422 lists each cause, and there may be as many as devices."""
+_SHORT_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _CLASSES: dict[int, type[ClusterError]] = {
     401: Unauthorized,
     403: Forbidden,
@@ -143,18 +146,22 @@ def _status_message(body: bytes) -> str:
     except ValueError:
         return " ".join(body[:_LONGEST_TEXT].decode("utf-8", "replace").split())
     said = decoded.get("message") if isinstance(decoded, dict) else None
-    return said if isinstance(said, str) else ""
+    return " ".join(said.split())[:_LONGEST_MESSAGE] if isinstance(said, str) else ""
 
 
 def _retry_after(headers: Mapping[str, str], body: bytes) -> float:
-    """Seconds from the header, else from the Status, else 1 (a date in the header counts as none)."""
+    """Seconds from the header, else from the Status, else 1 (a date in the header counts as none); at most 60.
+
+    Longer pauses, as proxies ask for, would leave a wiped node unrepaired; a number without end would end a thread.
+    """
     text = headers.get("Retry-After", "")
-    if text.isdigit():
-        return float(text)
+    if text.isascii() and text.isdecimal():
+        return min(float(text), _LONGEST_PAUSE)
     try:
-        return float(json.loads(body)["details"]["retryAfterSeconds"])
-    except (ValueError, TypeError, KeyError):
-        return 1.0
+        seconds = float(json.loads(body)["details"]["retryAfterSeconds"])
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return _SHORT_PAUSE
+    return min(seconds, _LONGEST_PAUSE) if seconds >= 0 else _SHORT_PAUSE
 
 
 def _cure(call: Call, status: int, said: str) -> str:

@@ -3,7 +3,7 @@
 Nothing here reads a file, a clock or the network, and nothing here imports anything else of ours.
 """
 
-from dra_common.model.claim import Allocated, Claim, ClaimRef, OpaqueConfig
+from dra_common.model.claim import Allocated, Claim, ClaimRef, OpaqueConfig, is_uid
 from dra_common.model.device import (
     Attribute,
     Capacity,
@@ -49,4 +49,5 @@ __all__ = [
     "Taint",
     "TaintEffect",
     "Version",
+    "is_uid",
 ]

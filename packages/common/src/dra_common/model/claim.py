@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+# No dot, slash or underscore: a UID is a part of names of files, and must not mean anything else there.
+_UID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,126}[A-Za-z0-9])?")
+
+
+def is_uid(text: str) -> bool:
+    """Whether ``text`` may be a claim's UID: API servers give RFC 4122 UUIDs, tests give shorter names."""
+    return _UID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,13 +217,13 @@ class Publisher:
         if self._stopping.is_set():
             return  # the pass may have been cut short
         dropped = self._session.dropped
+        # Before the status: who sees "synced" may rely on having been told.
+        if dropped.fields and dropped.fields != self._status.dropped:
+            self._tell_dropped(dropped)
         self._accepted = desired
         with self._wake:
-            before, self._status = (
-                self._status,
-                PublisherStatus(
-                    desired == self._desired, result.generation, result.slices, dropped=dropped.fields
-                ),
+            self._status = PublisherStatus(
+                desired == self._desired, result.generation, result.slices, dropped=dropped.fields
             )
             self._asked = desired != self._desired
             recovered = self._troubles.over()
@@ -235,8 +235,6 @@ class Publisher:
                 "published: %d devices in %d slices, generation %d (%d writes)",
                 devices, result.slices, result.generation, result.writes,
             )  # fmt: skip
-        if dropped.fields and dropped.fields != before.dropped:
-            self._tell_dropped(dropped)
 
     def _tell_dropped(self, dropped: Dropped) -> None:
         gates = ", ".join(GATES[feature] for feature in dropped.features)

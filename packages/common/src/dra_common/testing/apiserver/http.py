@@ -133,6 +133,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         request = self._read()
+        # From before the subscription that `FakeApiServer.watches` counts: a watch that is seen can be cut.
+        with self.server.streaming(self.connection) if request.is_watch else contextlib.nullcontext():
+            self._respond(request)
+
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_GET  # noqa: N815
+
+    def _respond(self, request: Request) -> None:
         fault = self.server.application.admit(request, self._stopped)
         if self._stopped():
             raise _Gone
@@ -149,8 +156,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._spoil(fault, request, answer)
         else:
             self._send(answer)
-
-    do_POST = do_PUT = do_DELETE = do_PATCH = do_GET  # noqa: N815
 
     def _stopped(self) -> bool:
         return self.server.stopping.is_set()
@@ -194,13 +199,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, stream: Stream) -> None:
         try:
             self._stream_head()
-            with self.server.streaming(self.connection):
-                for line in stream.lines:
-                    self.server.application.hold(self._stopped)
-                    self._check_client()
-                    if line is not None:
-                        self._chunk(json.dumps(line).encode() + b"\n")
-                self._chunk(b"")
+            for line in stream.lines:
+                self.server.application.hold(self._stopped)
+                self._check_client()
+                if line is not None:
+                    self._chunk(json.dumps(line).encode() + b"\n")
+            self._chunk(b"")
         finally:
             stream.close()
 

@@ -1,0 +1,364 @@
+"""The GPU driver's documentation is true: generated parts are current, examples fit the machines, commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dra_common.cli import create, main
+from dra_common.cluster import connect
+from dra_common.driver import Published, Wanted
+from dra_common.errors import DeviceRefused
+from dra_common.model import Allocated, Snapshot
+from dra_common.publisher import Owner, plan_sync
+from dra_common.simulate import SimulatedHost, Simulator, find_profile
+from dra_common.slices import ServerFeatures, to_slices
+from dra_common.testing.allocator import Allocation, Allocator, Unsatisfiable
+from dra_common.testing.apiserver import FakeApiServer
+from gpu_driver.__main__ import DEFINITION
+from gpu_driver.device import Gpu
+from gpu_driver.driver import NAME, GpuDriver
+from gpu_driver.simulation import SIMULATION
+from gpu_nodes import running, short_folder
+from pages import DOCS, PAGES, ROOT, Block, blocks, fits, messages
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+DRIVER = GpuDriver()
+GUIDE = DOCS / "user/gpu-driver.md"
+OBJECTS: Mapping[Block, Mapping[str, Any]] = {
+    block: yaml.safe_load(block.text) for block in blocks(GUIDE, "yaml")
+}
+SNIPPETS = [block for page in PAGES for block in blocks(page, "python") if "gpu_driver" in block.text]
+COMMANDS = [
+    (f"{block.page}: {line}", line)
+    for page in PAGES
+    for block in blocks(page, "", "sh")
+    for line in block.text.splitlines()
+    if re.match(r"\s*(?:\.venv/bin/hatch run )?gpu-driver ", line)
+]
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+# --------------------------------------------------------------------------- generated parts
+
+
+def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools/generate_docs.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DOCS, tmp_path / "docs"))
+
+
+def test_the_generated_parts_are_up_to_date() -> None:
+    result = generate("--check")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_stale_part_is_named_and_generating_mends_it(copy: Path) -> None:
+    page = copy / "user/gpu-attributes.md"
+    before = page.read_text()
+    assert "`Data Center Flex`" in before
+    page.write_text(before.replace("`Data Center Flex`", "`Data Centre Flex`"))
+    found = generate("--check", f"--docs={copy}")
+    assert found.returncode == 1
+    assert f"{page} is stale (gpu-families)" in found.stderr
+    assert found.stderr.count(" is stale (") == 1
+    assert generate(f"--docs={copy}").returncode == 0
+    assert page.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            "<!-- end: gpu-taints -->\n",
+            "",
+            "gpu-attributes.md: part 'gpu-taints' must be opened and closed once",
+        ),
+        ("<!-- end: gpu-taints -->\n", "<!-- end: gpu-taunts -->\n", "there is no part 'gpu-taunts'"),
+        ("", "", "part 'gpu-taints' belongs on one page, and is on none"),
+    ],
+)
+def test_a_part_that_is_lost_or_misspelt_is_named(copy: Path, old: str, new: str, complaint: str) -> None:
+    page = copy / "user/gpu-attributes.md"
+    text = page.read_text()
+    lost = re.sub(r"<!-- generated: gpu-taints -->.*<!-- end: gpu-taints -->\n", "", text, flags=re.DOTALL)
+    page.write_text(text.replace(old, new) if old else lost)
+    for arguments in ((), ("--check",)):
+        found = generate(*arguments, f"--docs={copy}")
+        assert found.returncode == 1
+        assert complaint in found.stderr
+        assert "Traceback" not in found.stderr
+
+
+# --------------------------------------------------------------------------- the commands
+
+
+def commands(name: str, command: object) -> Iterator[tuple[str, TyperCommand]]:
+    if isinstance(command, TyperGroup):
+        for part, below in command.commands.items():
+            yield from commands(f"{name} {part}".strip(), below)
+    elif isinstance(command, TyperCommand):
+        yield name, command
+
+
+KNOWN = dict(commands("", get_command(create(DEFINITION))))
+
+
+def test_every_command_has_its_chapter() -> None:
+    page = (DOCS / "user/gpu-driver-cli.md").read_text()
+    assert re.findall(r"^### gpu-driver (.+)$", page, flags=re.MULTILINE) == list(KNOWN)
+
+
+def test_there_are_commands_to_look_at() -> None:
+    assert len(COMMANDS) > 8
+
+
+@pytest.mark.parametrize(("where", "line"), COMMANDS, ids=[where for where, _ in COMMANDS])
+def test_quoted_commands_exist(where: str, line: str) -> None:
+    words = shlex.split(line.partition("gpu-driver ")[2], comments=True)
+    name = next((name for name in KNOWN if words[: len(name.split())] == name.split()), None)
+    assert name is not None, where
+    known = {option for param in KNOWN[name].params for option in param.opts}
+    used = {word.partition("=")[0] for word in words if word.startswith("-")}
+    assert used <= known | {"--help"}, where
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["version"], 0),
+        (["simulate", "--list"], 0),
+        (["devices", "--simulated-root=/nonsense"], 2),
+        (["devices", "--nonsense"], 2),
+        (["cdi", "generate", "--cdi-root=/proc/nonsense"], 1),
+    ],
+)
+def test_exit_codes_are_as_documented(arguments: list[str], code: int, root: Path, capfd: Any) -> None:
+    with Simulator(SIMULATION, find_profile(SIMULATION, "two-gpus"), root):
+        more = [f"--simulated-root={root}"] if arguments[0] == "cdi" else []
+        assert main(DEFINITION, [*arguments, *more]) == code
+    said = capfd.readouterr().err
+    assert len(said.splitlines()) == (1 if code else 0), said
+
+
+# --------------------------------------------------------------------------- examples
+
+
+def published(profile: str) -> list[Mapping[str, Any]]:
+    """The ResourceSlices of a simulated machine."""
+    with short_folder() as folder, Simulator(SIMULATION, find_profile(SIMULATION, profile), folder):
+        found: Published = DRIVER.publish(DRIVER.discover(SimulatedHost(folder)).hardware)
+    made = to_slices(Snapshot(1, found.devices), driver=NAME, features=ServerFeatures.of((1, 36)))
+    owner = Owner(NAME, "node-1", "0" * 8)
+    named: list[Mapping[str, Any]] = []
+    for number, item in enumerate(plan_sync(made.contents, (), owner).creates):
+        named.append({**item, "metadata": {**item["metadata"], "name": f"{number:05x}"}})
+    return named
+
+
+def of_kind(kind: str) -> list[Mapping[str, Any]]:
+    return [made for made in OBJECTS.values() if made["kind"] == kind]
+
+
+def as_claim(made: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**made, "spec": made["spec"]["spec"]} if made["kind"] == "ResourceClaimTemplate" else made
+
+
+EXPECTED = [
+    (block, *comment.split(": ")) for block in OBJECTS for comment in block.comments if ": " in comment
+]
+
+
+def test_every_claim_says_what_it_gets_where() -> None:
+    claims = {str(block) for block, made in OBJECTS.items() if made["kind"].startswith("ResourceClaim")}
+    assert claims == {str(block) for block, *_ in EXPECTED}
+    assert len(claims) > 5
+
+
+@pytest.mark.parametrize(("block", "profile", "devices"), EXPECTED, ids=str)
+def test_claims_get_what_the_page_says(block: Block, profile: str, devices: str) -> None:
+    slices = published(profile)
+    everything = [device["name"] for item in slices for device in item["spec"]["devices"]]
+    outcome = Allocator(slices, of_kind("DeviceClass")).allocate(as_claim(OBJECTS[block]))
+    assert isinstance(outcome, Allocation), outcome
+    assert {found.device for found in outcome.devices} == set(
+        everything if devices == "all" else devices.split()
+    )
+
+
+def test_without_the_presence_check_one_device_ends_the_allocation_as_the_page_warns() -> None:
+    (block,) = (block for block, made in OBJECTS.items() if made["metadata"]["name"] == "twenty-gib")
+    text = re.sub(r'"memory" in device.capacity\["gpu.intel.com"\] &&\s*', "", block.text)
+    assert text != block.text
+    slices = published("unbound-and-vfio")
+    for item in slices:
+        # A scheduler stops at the first device that fits: only one without memory that comes before it is met.
+        item["spec"]["devices"].sort(key=lambda device: "memory" in device.get("capacity", {}))
+    outcome = Allocator(slices, of_kind("DeviceClass")).allocate(yaml.safe_load(text))
+    assert isinstance(outcome, Unsatisfiable)
+    assert "memory" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    "made", OBJECTS.values(), ids=lambda made: f"{made['kind']} {made['metadata']['name']}"
+)
+def test_an_api_server_takes_the_examples(made: Mapping[str, Any], tmp_path: Path) -> None:
+    if made["apiVersion"] != "resource.k8s.io/v1":
+        assert made["kind"] in ("Pod", "ClusterRole")
+        return
+    claim = as_claim(made)
+    namespace = claim["metadata"].get("namespace", "default")
+    folder = "deviceclasses" if made["kind"] == "DeviceClass" else f"namespaces/{namespace}/resourceclaims"
+    kind = "DeviceClass" if made["kind"] == "DeviceClass" else "ResourceClaim"
+    with FakeApiServer() as server:
+        client = connect(str(server.kubeconfig(tmp_path / "kubeconfig")))
+        stored = client.create(f"/apis/resource.k8s.io/v1/{folder}", {**claim, "kind": kind})
+        client.close()
+    assert stored["spec"] == claim["spec"], "fields that the server does not know are dropped"
+
+
+def test_the_pod_uses_a_template_of_the_page() -> None:
+    (pod,) = of_kind("Pod")
+    (given,) = pod["spec"]["resourceClaims"]
+    assert given["resourceClaimTemplateName"] in {
+        made["metadata"]["name"] for made in of_kind("ResourceClaimTemplate")
+    }
+    (container,) = pod["spec"]["containers"]
+    assert container["resources"]["claims"] == [{"name": given["name"]}]
+
+
+def test_there_are_snippets_to_run() -> None:
+    assert len(SNIPPETS) == 2
+
+
+@pytest.mark.parametrize("block", SNIPPETS, ids=str)
+def test_snippets_run(block: Block, root: Path) -> None:
+    assert "assert" in block.text, "a snippet checks what it shows"
+    exec(compile(block.text, str(block), "exec"), {"root": root})  # noqa: S102 - our own documentation
+
+
+# --------------------------------------------------------------------------- rights
+
+
+def test_the_driver_asks_the_api_server_for_nothing_but_what_the_role_grants() -> None:
+    (role,) = of_kind("ClusterRole")
+    granted = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    with running("two-gpus") as node:
+        ref = node.create_claim("one", {"devices": {"requests": [_request()]}})
+        node.allocate(ref)
+        node.prepare(ref)
+        node.unprepare(ref)
+        # A slice too many is deleted, a slice that was edited is put back.
+        ours = node.slices()[0]
+        node.api.put("ResourceSlice", {**ours, "spec": {**ours["spec"], "devices": []}})
+        surplus = {**ours, "metadata": {"name": "surplus"}, "spec": {**ours["spec"], "devices": []}}
+        node.api.create("ResourceSlice", surplus)
+        node.wait(lambda: {verb for _, _, verb in asked(node)} >= {"update", "delete"}, "the repair")
+        used = asked(node)
+    assert used <= granted, used - granted
+    assert granted <= used, "the role grants more than is used"
+
+
+def asked(node: Any) -> set[tuple[str, str, str]]:
+    found = set()
+    for request in node.api.requests:
+        match = re.fullmatch(
+            r"/(?:api|apis/([^/]+))/[^/]+/(?:namespaces/[^/]+/)?([^/?]+)(?:/([^?]+))?", request.path
+        )
+        if match and request.path != "/version" and "kubelet" not in str(request):
+            found.add((match[1] or "", match[2], _verb(request, named=bool(match[3]))))
+    return found
+
+
+def _verb(request: Any, *, named: bool) -> str:
+    if request.method == "GET":
+        return "watch" if request.is_watch else "get" if named else "list"
+    return {"POST": "create", "PUT": "update", "DELETE": "delete"}[str(request.method)]
+
+
+def _request() -> Mapping[str, Any]:
+    return {"name": "gpu", "exactly": {"deviceClassName": NAME}}
+
+
+# --------------------------------------------------------------------------- messages
+
+
+Producer = Callable[[Path], str]
+
+
+def refused(gpu: str) -> Producer:
+    def produce(root: Path) -> str:
+        with Simulator(SIMULATION, find_profile(SIMULATION, "unbound-and-vfio"), root):
+            hardware: Mapping[str, Gpu] = DRIVER.discover(SimulatedHost(root), only=[gpu]).hardware
+        with pytest.raises(DeviceRefused) as caught:
+            DRIVER.plan([Wanted(Allocated("gpu", "node-1", gpu))], hardware)
+        return str(caught.value)
+
+    return produce
+
+
+def problem(part: str, damage: str = "") -> Producer:
+    """What discovery says of the machine, after one of its files was overwritten."""
+
+    def produce(root: Path) -> str:
+        with Simulator(SIMULATION, find_profile(SIMULATION, "unbound-and-vfio"), root):
+            if damage:
+                file = (root / "sys/bus/pci/devices" / damage).resolve()
+                file.chmod(0o644)
+                file.write_text("nonsense\n")
+            problems = DRIVER.discover(SimulatedHost(root)).problems
+        return next(line for line in problems if part in line)
+
+    return produce
+
+
+PRODUCERS: Mapping[str, Producer] = {
+    "device <device> cannot be prepared for DRM: it is not bound to any kernel driver": refused(
+        "0000-21-00-0-0x56a0"
+    ),
+    "device <device> cannot be prepared for DRM: it is bound to <driver>, which has no DRM nodes": refused(
+        "0000-22-00-0-0x56c0"
+    ),
+    "device <device> cannot be prepared for DRM: <driver> is bound to it, but made no DRM card": refused(
+        "0000-25-00-0-0xe212"
+    ),
+    "<address>: bound to <driver>, but there is no DRM card: see the kernel log for why it did not start": problem(
+        "no DRM card"
+    ),
+    "<address>: local memory is unknown, the capacity is not published: <why>": problem("local memory"),
+    "<address>: left out: <why>": problem("left out", "0000:20:00.0/device"),
+}
+
+
+def test_every_documented_message_has_a_producer_and_the_reverse() -> None:
+    assert {shape for shape, heading in messages().items() if heading == "GPUs"} == set(PRODUCERS)
+
+
+@pytest.mark.parametrize("shape", PRODUCERS)
+def test_messages_are_said_as_documented(shape: str, root: Path) -> None:
+    text = PRODUCERS[shape](root)
+    assert fits(shape, text), text
