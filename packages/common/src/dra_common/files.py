@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dra_common.effects import effect
 from dra_common.errors import StateError
 from dra_common.model import is_uid
 
@@ -67,11 +68,12 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         with explained("write", temporary):
             _write_synced(temporary, data, mode)
         with explained("replace", path):
-            temporary.rename(path)
+            with effect("rename", path):
+                temporary.rename(path)
             sync_folder(path.parent)
     except StateError:
         with suppress(OSError):
-            temporary.unlink()
+            unlink(temporary)
         raise
 
 
@@ -79,24 +81,33 @@ def remove_durably(path: Path) -> bool:
     """Remove ``path``; returns whether it was there. Raises StateError."""
     with explained("remove", path):
         try:
-            path.unlink()
+            unlink(path)
         except FileNotFoundError:
             return False
         sync_folder(path.parent)
         return True
 
 
+def unlink(path: Path) -> None:
+    """Remove ``path``, which a power cut may bring back. Raises OSError."""
+    with effect("remove", path):
+        path.unlink()
+
+
 def make_folder(path: Path, *, mode: int = 0o700) -> None:
     """Create ``path`` and its parents if missing. Raises StateError."""
     with explained("create the folder", path):
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        if not path.is_dir():
+            with effect("folder", path):
+                path.mkdir(mode=mode, parents=True, exist_ok=True)
 
 
 def sync_folder(path: Path) -> None:
     """Make renames and removals in ``path`` durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with effect("sync", path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -104,19 +115,26 @@ def sync_folder(path: Path) -> None:
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
     descriptor = _create(path, mode)
     with os.fdopen(descriptor, "wb") as stream:
-        os.fchmod(stream.fileno(), mode)
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+        with effect("mode", path):
+            os.fchmod(stream.fileno(), mode)
+        with effect("write", path):
+            stream.write(data)
+            stream.flush()
+        with effect("sync", path):
+            os.fsync(stream.fileno())
 
 
 def _create(path: Path, mode: int) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        return os.open(path, flags, mode)
+        return _create_new(path, mode)
     except FileExistsError:
-        path.unlink()
-        return os.open(path, flags, mode)
+        unlink(path)
+        return _create_new(path, mode)
+
+
+def _create_new(path: Path, mode: int) -> int:
+    with effect("create", path):
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
 
 def _cure(error: OSError) -> str:

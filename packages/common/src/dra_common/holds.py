@@ -6,9 +6,11 @@ symlink(2) is atomic and fails if the link exists: taking a device needs no lock
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from dra_common.files import explained, make_folder
+from dra_common.effects import effect
+from dra_common.files import explained, make_folder, unlink
 
 _SHARE = "@"
 
@@ -26,7 +28,8 @@ class FileHolds:
         with explained("hold", link):
             while True:
                 try:
-                    link.symlink_to(uid)
+                    with effect("link", link):
+                        link.symlink_to(uid)
                 except FileExistsError:
                     holder = _target(link)
                     if holder is not None:
@@ -43,7 +46,8 @@ class FileHolds:
         link = self._link(device, share_id)
         with explained("release", link):
             if _target(link) == uid:
-                link.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    unlink(link)
 
     def release_all(self, uid: str) -> tuple[str, ...]:
         """Let go of everything that names ``uid``; returns the keys. Raises StateError."""

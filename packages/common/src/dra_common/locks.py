@@ -10,12 +10,13 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dra_common.deadline import Deadline
+from dra_common.effects import effect
 from dra_common.errors import LockTimeout
-from dra_common.files import explained, make_folder, named_after
+from dra_common.files import explained, make_folder, named_after, unlink
 from dra_common.model import is_uid
 
 _SUFFIX = ".lock"
@@ -58,8 +59,8 @@ class FileLocks:
     def forget_claim(self, uid: str) -> None:
         """Remove the lock file of a claim that has left nothing; called while its lock is held."""
         path = self._claim_path(uid)
-        with explained("remove", path):
-            path.unlink(missing_ok=True)
+        with explained("remove", path), suppress(FileNotFoundError):
+            unlink(path)
 
     def claim_uids(self) -> frozenset[str]:
         """UIDs that have a lock file, held or not."""
@@ -93,7 +94,8 @@ def _try(path: Path) -> int | None:
     with explained("lock", path):
         while True:
             with ExitStack() as stack:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                with effect("create", path):
+                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
                 stack.callback(os.close, descriptor)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

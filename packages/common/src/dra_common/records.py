@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from dra_common.effects import effect
 from dra_common.errors import CorruptRecord, StateError
 from dra_common.files import (
     TEMPORARY_SUFFIX,
@@ -30,6 +31,7 @@ from dra_common.files import (
     read_own,
     remove_durably,
     sync_folder,
+    unlink,
     write_durably,
 )
 from dra_common.model import SCHEMA, ClaimRecord, is_uid
@@ -76,7 +78,7 @@ class FileRecords:
         path = self._path(uid)
         remove_durably(path)
         with suppress(OSError):  # what cannot be removed now is an orphan to the next recovery
-            path.with_name(path.name + TEMPORARY_SUFFIX).unlink()
+            unlink(path.with_name(path.name + TEMPORARY_SUFFIX))
 
     def uids(self) -> tuple[str, ...]:
         """UIDs that have a record, sorted. Raises StateError."""
@@ -88,7 +90,8 @@ class FileRecords:
         names = (_set_aside(path, number) for number in itertools.count(1))
         target = next(name for name in names if not os.path.lexists(name))
         with explained("set aside", path):
-            path.rename(target)
+            with effect("rename", target):
+                path.rename(target)
             sync_folder(self._folder)
         return target.name
 

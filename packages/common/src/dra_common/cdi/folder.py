@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dra_common.effects import effect
 from dra_common.errors import SpecInvalid, StateError
 from dra_common.files import explained
 
@@ -31,9 +32,11 @@ def ensure_folder(path: Path) -> None:
     if path.is_dir():
         return
     with explained("create the folder", path):
-        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        with effect("folder", path):
+            path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         # The umask of a service may have taken bits away.
-        path.chmod(FOLDER_MODE)
+        with effect("mode", path):
+            path.chmod(FOLDER_MODE)
 
 
 def names(path: Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from dra_common.cdi.encode import encode_spec
 from dra_common.cdi.folder import cured, ensure_folder
 from dra_common.cdi.names import check_class, check_vendor, stem
+from dra_common.effects import effect
 from dra_common.errors import StateError
 from dra_common.files import explained, read_own, remove_durably, write_durably
 from dra_common.model import ContainerEdits
@@ -60,7 +61,8 @@ def write_static(
                 _refuse_rival(rival)
             if read_own(path) != text.encode():
                 write_durably(path, text.encode(), mode=_MODE)
-            path.chmod(_MODE)
+            with effect("mode", path):
+                path.chmod(_MODE)
             # Ours first: a crash between the two leaves a conflict that the next run ends, not a lost file.
             remove_durably(rival)
     return path

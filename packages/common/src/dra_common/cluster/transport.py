@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 from kubernetes.client import ApiClient, Configuration
@@ -20,6 +21,7 @@ from urllib3.exceptions import ProtocolError
 
 from dra_common.cluster import answers
 from dra_common.cluster.answers import TRANSPORT_ERRORS, Call
+from dra_common.effects import Step, effect
 from dra_common.errors import Unauthorized
 
 _POOL = 32
@@ -108,11 +110,16 @@ class Transport:
             )
         except (ConfigException, OSError) as error:
             raise _no_credentials(call, error) from error
-        answer = self._client.call_api(*request, _request_timeout=(min(_CONNECT, read), read))
+        with _change(call):
+            answer = self._client.call_api(*request, _request_timeout=(min(_CONNECT, read), read))
         return cast("HTTPResponse", answer.response)
 
     def _lost(self, call: Call, error: BaseException, timeout: float) -> Exception:
         return answers.closed(call) if self.closed else answers.unreachable(call, error, timeout)
+
+
+def _change(call: Call) -> AbstractContextManager[object]:
+    return nullcontext() if call.method == "GET" else effect(cast("Step", call.method), call.path)
 
 
 def _no_credentials(call: Call, error: Exception) -> Unauthorized:

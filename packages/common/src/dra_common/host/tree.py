@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from dra_common.effects import effect
 from dra_common.errors import HostError, HostNotFound, HostWriteError
 
 T = TypeVar("T")
@@ -205,7 +206,8 @@ def _read(path: str, limit: int) -> bytes:
 def _write(path: str, data: bytes) -> int:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        return os.write(fd, data)
+        with effect("hardware", path):
+            return os.write(fd, data)
     finally:
         os.close(fd)
 

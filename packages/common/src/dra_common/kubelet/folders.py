@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from dra_common.effects import effect
 from dra_common.errors import KubeletError
 
 PLUGINS_SETTING: Final = "--kubelet-plugins-dir"
@@ -26,7 +27,8 @@ def make_plugin_dir(plugin_dir: Path) -> None:
     """Make the driver's own folder, mode 0750, below the kubelet's ``plugins``. Raises KubeletError."""
     _require(plugin_dir.parent, "the kubelet's plugins directory", PLUGINS_SETTING)
     try:
-        plugin_dir.mkdir(mode=_PLUGIN_DIR_MODE, exist_ok=True)
+        with effect("folder", plugin_dir):
+            plugin_dir.mkdir(mode=_PLUGIN_DIR_MODE, exist_ok=True)
     except FileExistsError:
         raise KubeletError(
             f"the driver's folder {plugin_dir} is a file", cure=f"remove it, or set {PLUGINS_SETTING}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 
+from dra_common.effects import effect
 from dra_common.errors import KubeletError
 from dra_common.kubelet.sockets import OwnSocket, hidden_path, put_in_place, why_not_bound
 
@@ -35,9 +36,12 @@ class UnixServer:
         """Bind, serve, appear. Raises KubeletError."""
         hidden = hidden_path(self.path)
         try:
-            self._server.add_insecure_port(f"unix:{hidden}")
+            with effect("bind", hidden):
+                self._server.add_insecure_port(f"unix:{hidden}")
         except RuntimeError as error:
             raise KubeletError(f"cannot make the socket {self.path}: {why_not_bound(hidden)}") from error
+        except OSError as error:
+            raise KubeletError(f"cannot make the socket {self.path}: {error.strerror}") from error
         self._server.start()
         self._socket = put_in_place(hidden, self.path)
 

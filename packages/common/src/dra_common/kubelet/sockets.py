@@ -13,11 +13,14 @@ import os
 import secrets
 import socket
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dra_common.effects import effect
 from dra_common.errors import KubeletError
+from dra_common.files import unlink
 from dra_common.kubelet.folders import PLUGINS_SETTING, REGISTRY_SETTING
 
 MAX_PATH_BYTES: Final = 107
@@ -73,7 +76,8 @@ class OwnSocket:
     def remove(self) -> None:
         """Remove the file unless it is gone or somebody else's."""
         if not self.lost():
-            self.path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                unlink(self.path)
 
 
 def hidden_path(path: Path) -> Path:
@@ -84,9 +88,9 @@ def hidden_path(path: Path) -> Path:
 def why_not_bound(hidden: Path) -> str:
     """Return the kernel's reason for refusing a socket here, which gRPC keeps to itself."""
     try:
-        with socket.socket(socket.AF_UNIX) as trial:
+        with socket.socket(socket.AF_UNIX) as trial, effect("bind", hidden):
             trial.bind(os.fspath(hidden))
-        hidden.unlink()
+        unlink(hidden)
     except OSError as error:
         return os.strerror(error.errno or 0)
     return "unknown reason"
@@ -95,9 +99,11 @@ def why_not_bound(hidden: Path) -> str:
 def put_in_place(hidden: Path, path: Path) -> OwnSocket:
     """Rename a socket that is being served to where the kubelet looks. Raises KubeletError."""
     try:
-        hidden.chmod(_MODE)
+        with effect("mode", hidden):
+            hidden.chmod(_MODE)
         found = hidden.lstat()
-        hidden.rename(path)
+        with effect("rename", path):
+            hidden.rename(path)
     except OSError as error:
         raise KubeletError(f"cannot put the socket {path} in place: {error.strerror}") from error
     return OwnSocket(path, found.st_dev, found.st_ino)

@@ -13,6 +13,7 @@ from io import BufferedRWPair
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dra_common.effects import effect
 from dra_common.errors import HostError, HostNotFound, HostWriteError
 from dra_common.host import FileTree, RealHost, Roots
 from dra_common.ports import DeviceQuery, Uevent
@@ -87,9 +88,12 @@ class SimulatedTree(FileTree):
         if not value:
             raise HostWriteError(f"cannot {step}: nothing to write (EINVAL)", errno=errno.EINVAL)
         try:
-            answer = self._client.request("write", path=path, value=value)
+            with effect("hardware", f"{self.root}/{path}"):
+                answer = self._client.request("write", path=path, value=value)
         except HostError as error:
             raise HostWriteError(f"cannot {step}: {error.message}", cure=error.cure) from None
+        except OSError as error:
+            raise HostWriteError(f"cannot {step}: {error.strerror}", errno=error.errno or 0) from None
         if not answer.get("ok"):
             gone = answer.get("errno") == errno.ENOENT and not self.exists(path)
             raise _refused(step, answer, HostNotFound if gone else HostWriteError)
