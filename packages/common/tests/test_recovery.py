@@ -7,12 +7,14 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from dra_common.codec import decode, encode
 from dra_common.deadline import Deadline
-from dra_common.errors import DeviceHeld, HostError, StateError
+from dra_common.errors import DeviceHeld, HostError, NewerRecord, StateError
 from dra_common.model import (
     Allocated,
     ClaimRecord,
@@ -23,8 +25,10 @@ from dra_common.model import (
     PlannedDevice,
 )
 from dra_common.recovery import failed_devices
+from dra_common.telemetry import Reason
 from dra_common.testing.bench import NODE, Bench, config, soon
 from mortal import Life, calls
+from pydantic import JsonValue
 
 
 @pytest.fixture
@@ -215,6 +219,13 @@ def test_a_corrupt_record_is_set_aside_and_its_device_stays_held(
     with caplog.at_level(logging.ERROR):
         recovered = bench.recover()
     assert "uid-one.json.corrupt-1" in caplog.text
+    assert bench.told.counts == {
+        "dra_claim_records_set_aside_total": 1,
+        "dra_recovery_actions_total{kept}": 1,
+    }
+    ((reason, note),) = bench.told.events
+    assert reason is Reason.RECORD_SET_ASIDE
+    assert "uid-one.json is not JSON" in note
     assert recovered.kept == ["uid-two"]
     assert (bench.root / "cdi/example.com-knob_uid-one.json").exists()
     with pytest.raises(DeviceHeld, match="with uid uid-one"):
@@ -250,16 +261,60 @@ def test_failed_devices_survive_a_restart_and_name_the_reason(bench: Bench) -> N
         bench.engine.prepare(ref, soon())
     bench.start()
     assert "the knob is stuck" in failed_devices(bench.state)["a"]
+    ((reason, note),) = bench.told.events
+    assert reason is Reason.REVERT_FAILED
+    assert "claim default/one (uid uid-one): not given back: device a: revert: the knob is stuck" in note
 
 
-def test_a_newer_record_is_reported_and_kept(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.engine.prepare(bench.claim("one", "a"), soon())
+def test_a_newer_record_is_told_once_and_nothing_of_its_claim_is_touched(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """52: it belongs to a release that knows what it means; the other claims are served."""
+    ref, other = bench.claim("one", "a", config=[config(5)]), bench.claim("two", "b")
+    bench.engine.prepare(ref, soon())
     path = bench.root / "state/claims/uid-one.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 7}))
+    before = {name: (bench.root / name).read_bytes() for name in bench.leftovers() if "held" not in name}
+    bench.start()
     with caplog.at_level(logging.ERROR):
         assert bench.recover().failed == ["uid-one"]
-    assert "schema 7" in caplog.text
+    (line,) = (each for each in caplog.messages if "schema 7" in each)
+    assert "install the release that wrote it" in line
+    assert [reason for reason, _ in bench.told.events] == [Reason.RECORD_TOO_NEW]
+    for call in (bench.engine.prepare, bench.engine.unprepare):
+        with pytest.raises(NewerRecord, match="schema 7"):
+            call(ref, soon())
+    with pytest.raises(DeviceHeld, match="with uid uid-one"):
+        bench.engine.prepare(bench.claim("thief", "a"), soon())
+    bench.engine.prepare(other, soon())
+    bench.engine.unprepare(other, soon())
+    assert {name: (bench.root / name).read_bytes() for name in before} == before
     assert bench.holds.holders() == {("a", None): "uid-one"}
+    assert bench.level("a") == 5
+    assert len(bench.told.events) == 1
+
+
+def test_what_a_later_release_noted_survives_everything_this_one_does(bench: Bench) -> None:
+    """A step back to this release, a reboot and a new preparation, and forward again: nothing is lost."""
+    ref = bench.claim("one", "a", config=[config(5)])
+    answer = bench.engine.prepare(ref, soon())
+    path = bench.root / "state/claims/uid-one.json"
+    record = decode(path.read_bytes(), name="record")
+    noted: dict[str, JsonValue] = {
+        "tenant": "t",
+        "record": {"added": 1, "answer": {"0": {"health": "ok"}}, "plan": {"cost": 2}},
+    }
+    path.write_bytes(encode(replace(record, unknown=noted)))
+    bench.reboot()
+    bench.recover()
+    assert bench.engine.prepare(ref, soon()) == answer
+    written = json.loads(path.read_bytes())
+    assert written["tenant"] == "t"
+    assert (written["record"]["added"], written["record"]["answer"][0]["health"]) == (1, "ok")
+    # That was said about a plan that is no more.
+    assert "cost" not in written["record"]["plan"]
+    bench.engine.unprepare(ref, soon())
+    assert bench.leftovers() == []
 
 
 def test_phases_on_disk_are_the_documented_words(bench: Bench) -> None:

@@ -114,14 +114,14 @@ class Engine(Generic[H]):
             with self.locks.parents(record.plan.parents, deadline):
                 self.lifecycle.settle(record)
         # Once unprepared, a claim may get another answer; before that it never does.
-        answer = record.answer if record and record.phase is not Phase.UNPREPARING else ()
+        before = record if record and record.phase is not Phase.UNPREPARING else None
         wanted = configure(claim, self.driver.config_kinds)
         parents = [parent for one in wanted for parent in self.driver.locks(one)]
         with self.locks.parents(parents, deadline):
             devices = frozenset(result.device for result in claim.results)
             hardware = self.lifecycle.hardware(devices, claim.ref) if devices else {}
             plan = self.driver.plan(wanted, hardware)
-            prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, answer)
+            prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, before)
         return prepared.answer
 
 

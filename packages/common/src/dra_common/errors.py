@@ -9,6 +9,7 @@
     │   └── HostWriteError           the kernel refused a write; carries its errno
     ├── StateError                   a file of ours (record, hold, lock, CDI) cannot be read or written
     │   ├── CorruptRecord            a record that fails its checksum or does not decode
+    │   ├── NewerRecord              a record of a newer release's schema: kept, never guessed at
     │   └── SpecInvalid              names or edits that a CDI specification may not hold
     ├── LockTimeout                  another call or process kept a lock until our deadline
     ├── ClusterError                 the API server's answer, or none
@@ -77,6 +78,10 @@ class StateError(DraError):
 
 class CorruptRecord(StateError):
     """A claim record that is truncated, fails its checksum or does not decode."""
+
+
+class NewerRecord(StateError):
+    """A claim record whose schema only a newer release knows; it and all that its claim has are left alone."""
 
 
 class SpecInvalid(StateError):

@@ -31,6 +31,7 @@ from dra_common.model import (
     PreparedDevice,
 )
 from dra_common.ports import Doorbell, Holds, Host, Records, Specs
+from dra_common.telemetry import RECORDS_SET_ASIDE, SILENT, Reason, Telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +51,21 @@ class State:
 class Lifecycle(Generic[H]):
     """The steps of prepare and unprepare, each safe to repeat."""
 
-    def __init__(self, driver: Driver[H], host: Host, state: State, doorbell: Doorbell, boot_id: str) -> None:
+    def __init__(
+        self,
+        driver: Driver[H],
+        host: Host,
+        state: State,
+        doorbell: Doorbell,
+        boot_id: str,
+        *,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
         self._driver = driver
         self._host = host
         self._state = state
         self._doorbell = doorbell
+        self._telemetry = telemetry
         self.boot_id = boot_id
 
     def load(self, uid: str) -> ClaimRecord | None:
@@ -64,6 +75,8 @@ class Lifecycle(Generic[H]):
         except CorruptRecord as error:
             kept = self._state.records.set_aside(uid)
             _log.error("claim record set aside as %s: %s", kept, error)
+            self._telemetry.count(RECORDS_SET_ASIDE)
+            self._telemetry.event(Reason.RECORD_SET_ASIDE, f"{error.message}: set aside as {kept}")
             return None
 
     def is_current(self, record: ClaimRecord | None) -> bool:
@@ -92,13 +105,16 @@ class Lifecycle(Generic[H]):
         return found.hardware
 
     def carry_out(
-        self, ref: ClaimRef, plan: Plan, hardware: Mapping[str, H], answer: tuple[PreparedDevice, ...] = ()
+        self, ref: ClaimRef, plan: Plan, hardware: Mapping[str, H], before: ClaimRecord | None = None
     ) -> ClaimRecord:
         """Bring a planned claim to *prepared* and return its record; on failure everything is as before.
 
-        ``answer`` is what was answered in an earlier boot, and is given again. Raises DraError.
+        ``before`` is its record of an earlier boot, whose answer is given again. Raises DraError.
         """
-        record = ClaimRecord(ref, Phase.PREPARING, self.boot_id, plan, answer)
+        if before:
+            record = before.planned_again(plan, self.boot_id)
+        else:
+            record = ClaimRecord(ref, Phase.PREPARING, self.boot_id, plan)
         self._hold(record)
         try:
             self._state.records.save(record)
@@ -196,6 +212,7 @@ class Lifecycle(Generic[H]):
         try:
             if (record.phase, record.error) != (Phase.FAILED, why):
                 self._state.records.save(replace(record, phase=Phase.FAILED, error=why))
+                self._telemetry.event(Reason.REVERT_FAILED, f"claim {record.ref}: not given back: {why}")
         except StateError as error:
             _log.error("cannot record that the hardware was not given back (%s): %s", why, error)
         self._doorbell.ring("a revert failed")

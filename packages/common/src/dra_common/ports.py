@@ -193,7 +193,7 @@ class Records(Protocol):
     """``claims/<uid>.json``. Every write is a temporary file, fsync, rename, fsync of the folder."""
 
     def load(self, uid: str) -> ClaimRecord | None:
-        """Return the record or None. Raises CorruptRecord, StateError."""
+        """Return the record or None. Raises CorruptRecord, NewerRecord, StateError (unreadable)."""
 
     def save(self, record: ClaimRecord) -> None:
         """Write durably. Raises StateError."""

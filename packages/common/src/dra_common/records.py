@@ -1,28 +1,17 @@
-"""Claim records as files: ``<state>/claims/<uid>.json``.
-
-.. code-block:: text
-
-    {"schema": 1, "sha256": "<of the record, canonical JSON>", "record": {...}}
-
-The checksum tells a damaged file from a good one; the schema tells an older release that it must not guess.
-"""
+"""Claim records as files: ``<state>/claims/<uid>.json``."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from dra_common.codec import decode, encode
 from dra_common.effects import effect
-from dra_common.errors import CorruptRecord, StateError
+from dra_common.errors import CorruptRecord
 from dra_common.files import (
     TEMPORARY_SUFFIX,
     explained,
@@ -34,11 +23,12 @@ from dra_common.files import (
     unlink,
     write_durably,
 )
-from dra_common.model import SCHEMA, ClaimRecord, is_uid
+from dra_common.model import ClaimRecord, is_uid
+
+__all__ = ["FileRecords", "claims_folder", "decode", "encode"]
 
 _SUFFIX = ".json"
 _SET_ASIDE = re.compile(r"(?P<uid>[^.]+)\.json\.corrupt-\d+")
-_ADAPTER: TypeAdapter[ClaimRecord] = TypeAdapter(ClaimRecord)
 
 
 def claims_folder(data_dir: Path) -> Path:
@@ -54,7 +44,7 @@ class FileRecords:
         make_folder(folder)
 
     def load(self, uid: str) -> ClaimRecord | None:
-        """Return the record or None. Raises CorruptRecord, StateError (newer schema, unreadable)."""
+        """Return the record or None. Raises CorruptRecord, NewerRecord, StateError (unreadable)."""
         path = self._path(uid)
         data = read_own(path)
         if data is None:
@@ -129,49 +119,3 @@ class FileRecords:
 
 def _set_aside(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.corrupt-{number}")
-
-
-def encode(record: ClaimRecord) -> bytes:
-    """Return the bytes of a record's file."""
-    body = _ADAPTER.dump_python(record, mode="json")
-    return json.dumps({"schema": SCHEMA, "sha256": _checksum(body), "record": body}).encode() + b"\n"
-
-
-def decode(data: bytes, *, name: str) -> ClaimRecord:
-    """Return the record in ``data``; fields that this release does not know are ignored.
-
-    Raises CorruptRecord (not JSON, wrong checksum, fields missing), StateError (written by a newer release).
-    """
-    envelope = _envelope(data, name)
-    if envelope["schema"] > SCHEMA:
-        msg = f"record {name} has schema {envelope['schema']}, this release reads up to {SCHEMA}"
-        raise StateError(msg, cure="install the release that wrote it, or a newer one")
-    if envelope["sha256"] != _checksum(envelope["record"]):
-        msg = f"record {name} fails its checksum"
-        raise CorruptRecord(msg)
-    try:
-        return _ADAPTER.validate_python(envelope["record"])
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        msg = f"record {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise CorruptRecord(msg) from error
-
-
-def _envelope(data: bytes, name: str) -> dict[str, Any]:
-    try:
-        envelope = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        msg = f"record {name} is not JSON: {error}"
-        raise CorruptRecord(msg) from error
-    if not isinstance(envelope, dict) or type(envelope.get("schema")) is not int:
-        msg = f"record {name} has no schema number"
-        raise CorruptRecord(msg)
-    if not isinstance(envelope.get("record"), dict) or not isinstance(envelope.get("sha256"), str):
-        msg = f"record {name} has no content or no checksum"
-        raise CorruptRecord(msg)
-    return envelope
-
-
-def _checksum(body: dict[str, Any]) -> str:
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()

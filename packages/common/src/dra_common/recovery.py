@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Generic
 
 from dra_common.deadline import Deadline
 from dra_common.driver import H
-from dra_common.errors import DraError
+from dra_common.errors import DraError, NewerRecord
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.log import bind
 from dra_common.model import ClaimRecord, Phase
 from dra_common.ports import Locks
+from dra_common.telemetry import RECOVERY_ACTIONS, SILENT, Reason, Telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Recovery(Generic[H]):
     lifecycle: Lifecycle[H]
     state: State
     locks: Locks
+    telemetry: Telemetry = SILENT
 
     def run(self) -> Recovered:
         """Recover. One claim that cannot be recovered is logged and left to later calls; the others go on.
@@ -53,6 +55,7 @@ class Recovery(Generic[H]):
         for uid in self.state.records.uids():
             self._with_lock(uid, done, partial(self._recover, deadline))
         self._sweep()
+        self._count(done)
         if done.undone or done.orphans or done.failed:
             _log.info(
                 "recovery: %d undone, %d prepared claims kept, %d orphans removed, %d left for later",
@@ -62,6 +65,11 @@ class Recovery(Generic[H]):
                 len(done.failed),
             )
         return done
+
+    def _count(self, done: Recovered) -> None:
+        for action in fields(done):
+            if amount := len(getattr(done, action.name)):
+                self.telemetry.count(RECOVERY_ACTIONS, amount, action=action.name)
 
     def _with_lock(self, uid: str, done: Recovered, act: Callable[[str, Recovered], None]) -> None:
         with bind(uid=uid):
@@ -74,6 +82,8 @@ class Recovery(Generic[H]):
             except DraError as error:
                 done.failed.append(uid)
                 _log.error("claim not recovered: %s", error)
+                if isinstance(error, NewerRecord):
+                    self.telemetry.event(Reason.RECORD_TOO_NEW, str(error))
             except Exception:  # noqa: BLE001 - a defect of a driver: the claims of others must be served
                 done.failed.append(uid)
                 _log.exception("claim not recovered")

@@ -47,6 +47,7 @@ class Reason(Enum):
     """Reasons of Events, as `kubectl get events` shows them."""
 
     RECORD_SET_ASIDE = "ClaimRecordSetAside"
+    RECORD_TOO_NEW = "ClaimRecordTooNew"
     REVERT_FAILED = "RevertFailed"
     CLAIM_GONE = "ClaimGone"
     CLAIM_ADOPTED = "ClaimAdopted"

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import typer
-from pydantic import TypeAdapter
 
 from dra_common.cli import options
+from dra_common.codec import to_json
 from dra_common.definition import Definition
 from dra_common.errors import SettingsError, StateError
 from dra_common.model import ClaimRecord
@@ -56,7 +56,7 @@ def _one(records: FileRecords, uid: str) -> ClaimRecord | StateError | None:
 def _as_json(uid: str, record: ClaimRecord | StateError) -> object:
     if isinstance(record, StateError):
         return {"ref": {"uid": uid}, "error": str(record)}
-    return TypeAdapter(ClaimRecord).dump_python(record, mode="json")
+    return to_json(record)
 
 
 def _table(found: list[tuple[str, ClaimRecord | StateError]]) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from pydantic import JsonValue
 
 from dra_common.model.claim import ClaimRef
 from dra_common.model.plan import Plan
 from dra_common.model.prepared import PreparedDevice
 
 SCHEMA = 1
-"""Major version of the record format; a record with a greater one is refused, never guessed at."""
+"""Major version of the record format; a record with a greater one is refused, never guessed at.
+
+What an older release can do without is added as an optional field, which it keeps. Everything else (a new phase,
+another meaning, a field that must be understood) needs the next major version.
+"""
 
 
 class Phase(StrEnum):
@@ -38,6 +45,8 @@ class ClaimRecord:
         boot_id: the boot in which ``plan`` was applied (``/proc/sys/kernel/random/boot_id``).
         answer: what the kubelet was or will be told. Kept over a reboot: ids never change for a claim.
         error: why the claim is *failed*, else empty.
+        unknown: what the record's file says beyond what this release knows, laid over its content as the file has it
+            (``{"record": {"ref": {"added": 1}}}``; entries of a list by their number). Written again with the record.
     """
 
     ref: ClaimRef
@@ -46,3 +55,12 @@ class ClaimRecord:
     plan: Plan
     answer: tuple[PreparedDevice, ...] = ()
     error: str = ""
+    unknown: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def planned_again(self, plan: Plan, boot_id: str) -> ClaimRecord:
+        """Return the record of the same claim, with the same answer, as it is prepared in another boot."""
+        body = self.unknown.get("record")
+        # What a newer release noted about the old plan is not true of this one.
+        kept = {key: value for key, value in body.items() if key != "plan"} if isinstance(body, dict) else {}
+        unknown = {**self.unknown, "record": kept}
+        return ClaimRecord(self.ref, Phase.PREPARING, boot_id, plan, self.answer, unknown=unknown)

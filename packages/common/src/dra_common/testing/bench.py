@@ -19,6 +19,7 @@ from dra_common.model import ClaimRef
 from dra_common.records import FileRecords
 from dra_common.recovery import Recovered, Recovery
 from dra_common.testing.knobs import DRIVER, KnobDriver
+from dra_common.testing.ledger import Ledger
 
 NODE = "node-1"
 
@@ -61,6 +62,7 @@ class Bench:
         self.claims = FakeClaims()
         self.driver = KnobDriver()
         self.bell = Bell()
+        self.told = Ledger()
         self.boot = 1
         for folder in ("sys/knobs", "dev", "proc/sys/kernel/random"):
             (root / folder).mkdir(parents=True)
@@ -82,7 +84,9 @@ class Bench:
         self.specs = SpecDir(self.root / "cdi", self.driver.cdi_vendor, self.driver.cdi_classes)
         self.locks = FileLocks(self.root / "state/claims", self.root / "state/hardware")
         self.state = State(self.records, self.holds, self.specs)
-        self.lifecycle = Lifecycle(self.driver, self.host, self.state, self.bell, f"boot-{self.boot}")
+        self.lifecycle = Lifecycle(
+            self.driver, self.host, self.state, self.bell, f"boot-{self.boot}", telemetry=self.told
+        )
         self.engine = Engine(self.driver, self.lifecycle, self.claims, self.locks, NODE)
 
     def reboot(self) -> None:
@@ -96,7 +100,7 @@ class Bench:
 
     def recover(self) -> Recovered:
         """Run recovery as at start."""
-        return Recovery(self.lifecycle, self.state, self.locks).run()
+        return Recovery(self.lifecycle, self.state, self.locks, self.told).run()
 
     def knob(self, name: str) -> Path:
         """Return the file that is the device."""
