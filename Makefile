@@ -3,10 +3,11 @@
 MAKEFLAGS += --no-print-directory
 HATCH := .venv/bin/hatch
 
-.PHONY: help demo test test-all lint format protos clean
+.PHONY: help demo bench test test-all lint format protos clean
 
 help:
 	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
+	@echo "make bench      what the driver costs: time, memory, requests; ARGS=--help for its options"
 	@echo "make test       all tests, on the newest CPython of 3.11-3.13 here; ARGS goes to pytest"
 	@echo "make test-all   all tests on each of them"
 	@echo "make lint       ruff, mypy, import contracts, stale generated files"
@@ -17,6 +18,10 @@ help:
 demo:
 	@tools/prepare.sh
 	@$(HATCH) run python -m dra_common.testing.demo $(ARGS)
+
+bench:
+	@tools/prepare.sh
+	@$(HATCH) run python -m dra_common.testing.benchmark $(ARGS)
 
 test:
 	@tools/prepare.sh --umockdev
