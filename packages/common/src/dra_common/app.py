@@ -2,8 +2,10 @@
 
 .. code-block:: text
 
-    start: the kubelet's folders -> state folders -> recovery -> first look at the machine -> sockets -> publisher
-    stop:  sockets (calls in flight finish) -> reconciler -> publisher; ResourceSlices stay
+    start: the kubelet's folders -> state folders -> recovery -> first look at the machine -> sockets -> publish.lock
+    stop:  publish.lock, for the next instance -> sockets (calls in flight finish) -> reconciler; ResourceSlices stay
+
+Only while ``publish.lock`` is ours the publisher runs; calls of the kubelet are answered without it, too.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ from dra_common.kubelet.folders import make_plugin_dir, require_registry
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
 from dra_common.ports import ApiServer, Doorbell
-from dra_common.publisher import Publisher
+from dra_common.publisher import Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler, Timing
 from dra_common.records import FileRecords, claims_folder
 from dra_common.recovery import Recovery, failed_devices
 from dra_common.settings import Settings
 from dra_common.slicer import Slicer
+from dra_common.turn import Turn
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ def run(definition: Definition, settings: Settings, version: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     _log.info("%s %s on node %s", definition.driver.name, version, settings.node_name)
     with ExitStack() as stack:
-        App(definition, settings).start(stack)
+        App(definition, settings, version).start(stack)
         number = signal.sigwait(_SIGNALS)
         _log.info("%s: calls in flight may finish, ResourceSlices stay", signal.Signals(number).name)
 
@@ -58,7 +61,9 @@ def run(definition: Definition, settings: Settings, version: str) -> None:
 class App:
     """Everything of one driver on one node, wired."""
 
-    def __init__(self, definition: Definition, settings: Settings) -> None:
+    def __init__(
+        self, definition: Definition, settings: Settings, version: str = "of unknown version"
+    ) -> None:
         self._driver, self._settings = definition.driver, settings
         self._data = settings.kubelet_plugins_dir / definition.driver.name
         self._host = open_host(settings.host)
@@ -69,6 +74,7 @@ class App:
         self._state = _state(self._data, settings, definition.driver)
         self._locks = FileLocks(claims_folder(self._data), self._data / "hardware")
         self._readiness = Readiness()
+        self._turn = Turn(self._data / "publish.lock", who=f"{definition.program} {version}")
 
     def start(self, stack: ExitStack) -> None:
         """Start everything; ``stack`` stops it again, also what was started before a failure. Raises DraError."""
@@ -76,28 +82,34 @@ class App:
         health = HealthServer(self._settings.healthcheck_port, self._readiness)
         health.start()
         stack.callback(health.stop)
-        publisher, slicer = self._publishing(self._api)
+        slicer = self._publishing(self._api)
         reconciler = self._reconciler(slicer)
         lifecycle = self._recover(reconciler)
         reconciler.start()
-        stack.callback(publisher.stop)
         stack.callback(slicer.stop)
         stack.callback(reconciler.stop)
         self._serve(lifecycle, stack)
-        publisher.start()
+        # Stopped first: the next instance publishes while calls in flight finish here.
+        stack.callback(self._turn.stop)
+        self._turn.start()
         slicer.start()
 
-    def _publishing(self, api: ApiServer) -> tuple[Publisher, Slicer]:
+    def _publishing(self, api: ApiServer) -> Slicer:
         node = self._settings.node_name
-        publisher = Publisher(
-            api,
-            driver=self._driver.name,
-            node=node,
-            node_uid=partial(node_uid, api, node),
-            on_dropped=lambda dropped: slicer.without(dropped.features),
-        )
+
+        def make() -> Publisher:
+            return Publisher(
+                api,
+                driver=self._driver.name,
+                node=node,
+                node_uid=partial(node_uid, api, node),
+                on_dropped=lambda dropped: slicer.without(dropped.features),
+            )
+
+        publisher = PublisherInTurn(make)
+        self._turn.add(publisher)
         slicer = Slicer(self._driver.name, publish=publisher.publish, version=partial(server_version, api))
-        return publisher, slicer
+        return slicer
 
     def _reconciler(self, slicer: Slicer) -> Reconciler:
         return Reconciler(

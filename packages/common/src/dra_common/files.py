@@ -92,6 +92,20 @@ def unlink(path: Path) -> None:
     """Remove ``path``, which a power cut may bring back. Raises OSError."""
     with effect("remove", path):
         path.unlink()
+def rewrite(path: Path, descriptor: int, data: bytes) -> None:
+    """Make an open file of ours say ``data``, without care for a crash: what people may read, and nobody relies on.
+
+    Raises OSError.
+    """
+    with effect("write", path):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, data, 0)
+
+
+def set_modified(path: Path, seconds: float | None = None) -> None:
+    """Set when a file was modified, in seconds since the epoch; None = now. Raises OSError."""
+    with effect("mode", path):
+        os.utime(path, times=None if seconds is None else (seconds, seconds), follow_symlinks=False)
 
 
 def make_folder(path: Path, *, mode: int = 0o700) -> None:

@@ -1,12 +1,10 @@
 """Locks that hold between threads, processes and two instances of a driver during an upgrade.
 
-Every lock is a flock(2) on a descriptor of its own: two threads of one process exclude each other as two processes do.
-A lock counts only if its path still names the locked file, so that lock files can be removed with the claim.
+Lock files of claims are removed with the claim, by whoever holds them; see :mod:`dra_common.flock`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -14,9 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dra_common.deadline import Deadline
-from dra_common.effects import effect
 from dra_common.errors import LockTimeout
 from dra_common.files import explained, make_folder, named_after, unlink
+from dra_common.flock import try_lock
 from dra_common.model import is_uid
 
 _SUFFIX = ".lock"
@@ -41,7 +39,7 @@ class FileLocks:
     @contextmanager
     def try_claim(self, uid: str) -> Iterator[bool]:
         """Try once; yields whether the lock was taken. Raises StateError."""
-        descriptor = _try(self._claim_path(uid))
+        descriptor = try_lock(self._claim_path(uid))
         try:
             yield descriptor is not None
         finally:
@@ -75,7 +73,7 @@ class FileLocks:
 @contextmanager
 def _held(path: Path, what: str, deadline: Deadline) -> Iterator[None]:
     pause = _FIRST_PAUSE
-    while (descriptor := _try(path)) is None:
+    while (descriptor := try_lock(path)) is None:
         if deadline.passed:
             msg = f"{what} is still locked by another call at the deadline of this one"
             raise LockTimeout(
@@ -87,28 +85,3 @@ def _held(path: Path, what: str, deadline: Deadline) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _try(path: Path) -> int | None:
-    """Return a locked descriptor of the file that ``path`` names now, or None if somebody else has it."""
-    with explained("lock", path):
-        while True:
-            with ExitStack() as stack:
-                with effect("create", path):
-                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-                stack.callback(os.close, descriptor)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return None
-                if _still_named(path, descriptor):
-                    stack.pop_all()
-                    return descriptor
-
-
-def _still_named(path: Path, descriptor: int) -> bool:
-    try:
-        now, locked = path.lstat(), os.fstat(descriptor)
-    except FileNotFoundError:
-        return False
-    return (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino)

@@ -54,6 +54,7 @@ class Reason(Enum):
     ADOPTION_FAILED = "AdoptionFailed"
     FIELDS_DROPPED = "SliceFieldsDropped"
     SLICES_REFUSED = "ResourceSlicesRefused"
+    PUBLISHER_FROZEN = "PublisherFrozen"
 
 
 class Telemetry(Protocol):

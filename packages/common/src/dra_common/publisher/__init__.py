@@ -17,5 +17,16 @@ from dra_common.publisher.loop import Publisher
 from dra_common.publisher.session import Dropped
 from dra_common.publisher.status import PublisherStatus
 from dra_common.publisher.sync import SLICES, Owner, SyncPlan, plan_sync
+from dra_common.publisher.turns import PublisherInTurn
 
-__all__ = ["SLICES", "Dropped", "Owner", "Publisher", "PublisherStatus", "SyncPlan", "Timing", "plan_sync"]
+__all__ = [
+    "SLICES",
+    "Dropped",
+    "Owner",
+    "Publisher",
+    "PublisherInTurn",
+    "PublisherStatus",
+    "SyncPlan",
+    "Timing",
+    "plan_sync",
+]
