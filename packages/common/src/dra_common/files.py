@@ -92,6 +92,8 @@ def unlink(path: Path) -> None:
     """Remove ``path``, which a power cut may bring back. Raises OSError."""
     with effect("remove", path):
         path.unlink()
+
+
 def rewrite(path: Path, descriptor: int, data: bytes) -> None:
     """Make an open file of ours say ``data``, without care for a crash: what people may read, and nobody relies on.
 
