@@ -116,8 +116,7 @@ def test_the_only_instance_gets_its_turn_at_once_and_says_who_it_is(path: Path, 
     turn = Turn(path, who="gpu-driver 1.0", duties=[duties.of("only")])
     assert duties.log == []
     with started(turn):
-        wait_until(lambda: duties.log, "the turn")
-        assert turn.held
+        wait_until(lambda: duties.log and turn.held, "the turn")
         wait_until(lambda: path.read_text() == "gpu-driver 1.0\n", "its name")
     assert duties.log == ["only begins", "only ends"]
     assert not turn.held
@@ -262,7 +261,7 @@ def test_a_lock_file_that_is_gone_is_no_lock(
         stack.close()
         wait_until(lambda: turn.held, "the next turn")
     assert duties.log == ["first begins", "first ends"] * 2
-    assert len(lines(caplog, "removed or replaced")) == 1
+    assert len(lines(caplog, "removed or replaced", str(path))) == 1
 
 
 def _locked_elsewhere(path: Path, stack: ExitStack) -> Path:
