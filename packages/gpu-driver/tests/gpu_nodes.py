@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -150,17 +149,3 @@ def assert_no_surprise(node: SimulatedNode, expected: Sequence[str] = ()) -> Non
     loud = [line for line in text.splitlines() if " WARNING " in line or " ERROR " in line]
     surprising = [line for line in loud if not any(each in line for each in expected)]
     assert not surprising, surprising
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Processes that have the folder's path on their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if os.fsencode(folder) in command:
-                found.append(int(entry.name))
-    return found

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from dra_common.cli import main as run_command
 from dra_common.definition import Definition
-from dra_common.simulate import Simulation
 
 from gpu_driver.driver import GpuDriver
+
+if TYPE_CHECKING:
+    # The annotation alone would load the simulated kernel, and YAML, into every driver.
+    from dra_common.simulate import Simulation
 
 
 def _simulation() -> Simulation:

@@ -23,6 +23,7 @@ from gpu_driver.driver import NAME
 def _claim(node: SimulatedNode, narrator: Narrator) -> None:
     """One GPU claim, end to end."""
     _publish(node, narrator)
+    _need_two(node, narrator)
     _pending(node, narrator)
     held = _allocate_and_prepare(node, narrator)
     _refuse(node, narrator, held)
@@ -84,7 +85,6 @@ def _allocate_and_prepare(node: SimulatedNode, narrator: Narrator) -> Held:
     """Prepare a claim by family and one by memory; then one with two devices."""
     held: Held = {}
     usable = _usable(node)
-    narrator.check(f"this story needs two GPUs on i915 or xe; the machine has {len(usable)}", len(usable) > 1)
     first, *others = usable
     family = first["attributes"]["family"]["string"]
     narrator.step(f"A claim by family: {family}")
@@ -98,6 +98,15 @@ def _allocate_and_prepare(node: SimulatedNode, narrator: Narrator) -> Held:
     _take_all_back(node, narrator, held)
     _give(node, narrator, "pair", _request(count=2), held)
     return held
+
+
+def _need_two(node: SimulatedNode, narrator: Narrator) -> None:
+    count = len(_usable(node))
+    narrator.need(
+        f"this story needs two GPUs on i915 or xe, machine {node.profile} has {count}:"
+        " choose another with --profile",
+        count > 1,
+    )
 
 
 def _usable(node: SimulatedNode) -> list[dict[str, Any]]:
@@ -231,8 +240,10 @@ def _kill_while_preparing(node: SimulatedNode, narrator: Narrator, ref: ClaimRef
         ThreadPoolExecutor(1) as pool,
         narrator.waiting("the kubelet calls; kill -9 between record and answer"),
     ):
-        call = _freeze_half_way(node, ref, pool)
-        node.kill_driver()
+        try:
+            call = _freeze_half_way(node, ref, pool)
+        finally:
+            node.kill_driver()  # also when the story is interrupted: a call to a frozen process takes 45 s to end
         error = call.result()
     narrator.check("the kubelet's call failed with the driver", error)
     record = json.loads((node.state / "claims" / f"{ref.uid}.json").read_text())

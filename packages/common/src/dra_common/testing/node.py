@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 from dra_common.model import ClaimRef, PreparedDevice
 from dra_common.testing.allocator import Allocation, Allocator, Unsatisfiable
@@ -39,6 +39,10 @@ _START_SECONDS = 60.0
 
 class PrepareFailed(Exception):
     """The driver answered a prepare with an error; ``str()`` is what the kubelet would put into the pod's events."""
+
+
+class NoMachine(RuntimeError):
+    """The simulated machine did not start; ``str()`` is what ``simulate`` said."""
 
 
 class SimulatedNode:
@@ -84,8 +88,8 @@ class SimulatedNode:
             for device_class in self._classes:
                 self.api.create("DeviceClass", device_class)
             self.api.kubeconfig(self.root / "kubeconfig")
-            stack.callback(self._end_driver)
             self._start_machine(stack)
+            stack.callback(self._end_driver)  # before its machine ends: it has no reason to complain
             wipe = api_wiper(self.api.url, self.name)
             self.kubelet = stack.enter_context(FakeKubelet(self.registry, wipe=wipe))
             self._stack = stack.pop_all()
@@ -117,7 +121,7 @@ class SimulatedNode:
         """Start ``run``, with ``more`` arguments, and wait until the kubelet has registered it."""
         with self.log.open("ab") as log:
             command = self.command(*self.run_arguments(), *more)
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment())  # noqa: S603
+            self.process = self._start(command, log)
         if wait:
             self.wait(self._registered, "the driver to register")
 
@@ -232,19 +236,23 @@ class SimulatedNode:
         arguments = ("simulate", f"--profile={self.profile}", f"--root={self.machine}")
         output = (self.root / "machine.log").open("wb")
         stack.callback(output.close)
-        machine = subprocess.Popen(  # noqa: S603
-            self.command(*arguments), stdout=output, stderr=output, env=self._environment()
-        )
+        machine = self._start(self.command(*arguments), output)
         stack.callback(machine.wait)
         stack.callback(machine.terminate)
 
         def runs() -> bool:
             if machine.poll() is not None:
-                msg = f"the simulated machine did not start: {(self.root / 'machine.log').read_text()}"
-                raise RuntimeError(msg)
+                said = " ".join((self.root / "machine.log").read_text().split())
+                raise NoMachine(f"the simulated machine did not start: {said}")
             return (self.machine / "control.sock").exists()
 
         wait_until(runs, "the simulated machine to start", seconds=_START_SECONDS)
+
+    def _start(self, command: Sequence[str], output: BinaryIO) -> subprocess.Popen[bytes]:
+        """Start a process in a group of its own: Ctrl-C in a terminal is for us, who end the others in order."""
+        return subprocess.Popen(  # noqa: S603
+            command, stdout=output, stderr=output, env=self._environment(), process_group=0
+        )
 
     def _registered(self) -> bool:
         return any(each.driver == self.driver and each.connected for each in self.kubelet.registered)

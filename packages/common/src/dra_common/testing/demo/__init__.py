@@ -4,7 +4,7 @@
 nothing in common knows what the stories tell.
 """
 
-from dra_common.testing.demo.narrator import Narrator, StatementFalse
+from dra_common.testing.demo.narrator import Narrator, StatementFalse, StoryUnfit
 from dra_common.testing.demo.story import Story
 
-__all__ = ["Narrator", "StatementFalse", "Story"]
+__all__ = ["Narrator", "StatementFalse", "Story", "StoryUnfit"]

@@ -17,6 +17,10 @@ class StatementFalse(Exception):
     """A statement of the story is not true; ``str()`` is the statement and what was found instead."""
 
 
+class StoryUnfit(Exception):
+    """A story cannot be told on this machine, which says nothing about the product; ``str()`` is why."""
+
+
 class Narrator:
     """Tells a story step by step.
 
@@ -54,6 +58,11 @@ class Narrator:
         self.checked += 1
         self._tell("check", f"   ✓ {statement}", statement=statement, ok=True)
 
+    def need(self, what: str, truth: object) -> None:
+        """Ask of the machine what the story cannot do without; raises StoryUnfit unless ``truth`` is true."""
+        if not truth:
+            raise StoryUnfit(what)
+
     def table(self, name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show a table; as JSON, one object with all its rows."""
         if self._json:
@@ -83,6 +92,10 @@ class Narrator:
         """Say how it went: every statement was true."""
         text = f"\nAll {self.checked} statements above were checked and are true ({self.seconds:.1f} s)."
         self._tell("end", text, checked=self.checked, ok=True)
+
+    def unfit(self, why: str) -> None:
+        """Say why the story ends early, in one line."""
+        self._tell("end", f"\nNOT TOLD: {why}", checked=self.checked, ok=False, why=why)
 
     def failed(self, why: str, log: str) -> None:
         """Say that the story ended early, and what the driver logged last."""

@@ -1,0 +1,144 @@
+"""``make demo`` of the GPU driver: the real program, from the first step of its story to the last, and cut short."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gpu_nodes import short_folder
+from processes import processes_of
+
+# What the story must show, as words of a step's title, and in that step: a statement, a table, a reason.
+SHOWN = {
+    "the real gpu-driver": "the kubelet has registered it",
+    "What it published": "`gpu-driver devices` finds the same devices",
+    "A claim that nothing satisfies": "claim impossible stays pending",
+    "A claim by family": "the driver prepared just that",
+    "A claim by memory": "the driver prepared just that",
+    "A claim with two devices": "sees the card and render nodes of 2 GPUs, nothing else",
+    "A claim for a device that is in use": "the driver refuses and names the holder",
+    "SIGKILL in the middle of a prepare": "recovery has undone what was begun",
+    "Unprepare everything": "is unprepared",
+    "Nothing is left": "no record, hold, lock or CDI file on the node",
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where all of the demo's files go."""
+    with short_folder() as folder:
+        yield folder
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dra_common.testing.demo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+
+
+def played(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=110)
+    return process.returncode, out, err
+
+
+def nothing_left(folder: Path) -> None:
+    assert list(folder.iterdir()) == []
+    assert processes_of(folder) == []
+
+
+def test_every_step_is_told_as_events_and_every_statement_is_true(folder: Path) -> None:
+    code, out, err = played(folder, "--json")
+    assert (code, err) == (0, "")
+    events = [json.loads(line) for line in out.splitlines()]
+    titles = {event["step"]: event["title"] for event in events if event["event"] == "step"}
+    assert list(titles) == list(range(1, len(titles) + 1))
+    for words, shown in SHOWN.items():
+        (step,) = (step for step, title in titles.items() if words in title)
+        said = [event["statement"] for event in events if event["step"] == step and event["event"] == "check"]
+        assert any(shown in statement for statement in said), (words, said)
+    checks = [event for event in events if event["event"] == "check"]
+    assert all(check["ok"] is True for check in checks)
+    assert (events[-1]["event"], events[-1]["ok"], events[-1]["checked"]) == ("end", True, len(checks))
+    _tables_are_those_of_the_machine(events)
+    nothing_left(folder)
+
+
+def _tables_are_those_of_the_machine(events: list[dict[str, Any]]) -> None:
+    tables: dict[str, list[dict[str, str]]] = {}
+    for event in events:
+        if event["event"] == "table":
+            tables.setdefault(event["name"], []).extend(event["rows"])
+    assert [row["MODEL"] for row in tables["devices"]] == ["Flex 170", "B60"]
+    nodes = [row["NAME"] for row in tables["container"] if row["CONTAINER GETS"] == "device node"]
+    assert set(nodes) == {f"/dev/dri/{name}" for name in ("card1", "renderD128", "card2", "renderD129")}
+
+
+def test_for_a_person_it_ends_with_how_many_statements_were_true(folder: Path) -> None:
+    code, out, err = played(folder)
+    assert (code, err) == (0, "")
+    assert "✗" not in out
+    end = out.rstrip().splitlines()[-1]
+    assert end.startswith(f"All {out.count('✓')} statements above were checked and are true (")
+    nothing_left(folder)
+
+
+def test_a_machine_with_too_few_gpus_is_told_in_one_line(folder: Path) -> None:
+    code, out, err = played(folder, "--profile=empty")
+    assert (code, err) == (1, "")
+    why = "this story needs two GPUs on i915 or xe, machine empty has 0: choose another with --profile"
+    assert out.rpartition("\n\n")[2] == f"NOT TOLD: {why}\n"
+    nothing_left(folder)
+
+
+@pytest.mark.parametrize("profile", ["flex-sriov", "desktop"])
+def test_the_story_fits_other_machines(folder: Path, profile: str) -> None:
+    code, out, err = played(folder, f"--profile={profile}")
+    assert (code, err) == (0, ""), out
+    nothing_left(folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--driver=nope"], "no driver 'nope' with stories is installed (there are: gpu)"),
+        (["--story=nope"], "no story 'nope' of the gpu driver (there are: claim"),
+        (["--profile=nope"], "no profile 'nope' (one of battlemage-pro, "),
+    ],
+)
+def test_what_there_is_not_is_one_line_that_says_what_there_is(
+    folder: Path, arguments: list[str], says: str
+) -> None:
+    code, out, err = played(folder, *arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+    nothing_left(folder)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["the real gpu-driver", "A claim by memory", "SIGKILL in the middle of a prepare", "Nothing is left"],
+)
+def test_ctrl_c_at_any_step_leaves_neither_files_nor_processes(folder: Path, moment: str) -> None:
+    process = start(folder, "--json")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if moment in json.loads(line).get("title", ""):
+            break
+    assert processes_of(folder)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    nothing_left(folder)
