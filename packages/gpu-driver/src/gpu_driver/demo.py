@@ -14,6 +14,7 @@ from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.allocator.quantities import parse_quantity
 from dra_common.testing.cdi import ResolvedEdits
 from dra_common.testing.demo import Narrator, Story
+from dra_common.testing.demo.chaos import chaos
 from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 
@@ -31,8 +32,11 @@ def _claim(node: SimulatedNode, narrator: Narrator) -> None:
     _clean_up(node, narrator, held)
 
 
+_USABLE = f'device.attributes["{NAME}"].driver in ["i915", "xe"]'
+
 STORIES: Mapping[str, Story] = {
-    "claim": Story("GPU claims on one node, from published to nothing left", NAME, "two-gpus", _claim)
+    "claim": Story("GPU claims on one node, from published to nothing left", NAME, "two-gpus", _claim),
+    "chaos": Story("GPU claims under kills, damaged files and API loss", NAME, "large", chaos(_USABLE)),
 }
 
 
@@ -126,7 +130,7 @@ def _at_least(memory: str) -> str:
 
 def _request(selector: str = "", *, count: int = 1) -> dict[str, Any]:
     """One request for GPUs that are on their own kernel driver, not handed to a virtual machine."""
-    selectors = [f'device.attributes["{NAME}"].driver in ["i915", "xe"]', *filter(None, [selector])]
+    selectors = [_USABLE, *filter(None, [selector])]
     exactly = {
         "deviceClassName": NAME,
         "allocationMode": "ExactCount",

@@ -11,12 +11,15 @@ T = TypeVar("T")
 _PAUSE = 0.02
 
 
-def wait_until(condition: Callable[[], T], what: str, *, seconds: float = 10.0) -> T:
-    """Return the first true value of ``condition()``. Raises TimeoutError that names ``what``."""
+def wait_until(condition: Callable[[], T], what: str, *, seconds: float = 10.0, pause: float = _PAUSE) -> T:
+    """Return the first true value of ``condition()``. Raises TimeoutError that names ``what``.
+
+    It is asked each ``pause`` seconds, for ``seconds`` at most.
+    """
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() >= deadline:
             msg = f"waited {seconds:g} s for {what}"
             raise TimeoutError(msg)
-        time.sleep(_PAUSE)
+        time.sleep(pause)
     return value
