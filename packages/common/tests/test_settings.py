@@ -126,3 +126,16 @@ def test_a_simulated_root_replaces_the_others(tmp_path: Path) -> None:
 def test_the_host_is_checked_with_the_rest(settings: Settings, tmp_path: Path) -> None:
     host = replace(settings.host, sysfs_root=tmp_path / "gone")
     assert "SYSFS_ROOT" in refusal(replace(settings, host=host))
+
+
+@pytest.mark.parametrize(
+    "uid", ["", "3f9f1a52-6f0a-4c37-9f0e-5d1f6f0d9c11", "a" * 63, "d7f0e5b5c0f64a5c9f1d4c6b8a3e2f10"]
+)
+def test_uids_of_pods(settings: Settings, uid: str) -> None:
+    """Pods of the API server have RFC 4122 UUIDs, static pods a hash."""
+    replace(settings, pod_uid=uid).check()
+
+
+@pytest.mark.parametrize("uid", ["../x", "a/b", ".", "-a", "a-", "a b", "a\n", "a" * 64, "é"])
+def test_a_pod_uid_that_could_be_a_path_is_refused(settings: Settings, uid: str) -> None:
+    assert "--pod-uid (POD_UID)" in refusal(replace(settings, pod_uid=uid))

@@ -74,7 +74,8 @@ class App:
         self._state = _state(self._data, settings, definition.driver)
         self._locks = FileLocks(claims_folder(self._data), self._data / "hardware")
         self._readiness = Readiness()
-        self._turn = Turn(self._data / "publish.lock", who=f"{definition.program} {version}")
+        who = f"{definition.program} {version}" + (f", pod {settings.pod_uid}" if settings.pod_uid else "")
+        self._turn = Turn(self._data / "publish.lock", who=who)
 
     def start(self, stack: ExitStack) -> None:
         """Start everything; ``stack`` stops it again, also what was started before a failure. Raises DraError."""
@@ -138,6 +139,7 @@ class App:
             registry_dir=self._settings.kubelet_registry_dir,
             claims=engine,
             readiness=self._readiness,
+            pod_uid=self._settings.pod_uid,
         )
         stack.callback(plugin.stop, _GRACE)
         plugin.start()

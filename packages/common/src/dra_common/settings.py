@@ -14,6 +14,7 @@ from dra_common.log import LogFormat
 
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NODE_NAME_LIMIT = 253
+_POD_UID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _LAST_PORT = 65535
 _LONGEST_RESCAN = 86400
 
@@ -57,6 +58,7 @@ class Settings:
         node_name: the Node object's name; also the name of the ResourceSlice pool.
         kubelet_plugins_dir: the kubelet's folder of plugin data; ours is ``<it>/<driver name>``.
         kubelet_registry_dir: the folder in which the kubelet looks for registration sockets.
+        pod_uid: of the pod that this process runs in; empty = one instance of the driver at a time.
         cdi_root: folder of static CDI files. The daemon leaves it alone; ``cdi generate`` writes there.
         cdi_dynamic_root: folder of per-claim CDI files, emptied at boot.
         kubeconfig: path of a kubeconfig; None = the in-cluster service account.
@@ -69,6 +71,7 @@ class Settings:
     host: HostSettings = field(default_factory=HostSettings)
     kubelet_plugins_dir: Path = Path("/var/lib/kubelet/plugins")
     kubelet_registry_dir: Path = Path("/var/lib/kubelet/plugins_registry")
+    pod_uid: str = ""
     cdi_root: Path = Path("/etc/cdi")
     cdi_dynamic_root: Path = Path("/var/run/cdi")
     kubeconfig: Path | None = None
@@ -84,6 +87,12 @@ class Settings:
             msg = f"--node-name (NODE_NAME) {self.node_name!r} is not a node name"
             raise SettingsError(
                 msg, cure="it must be the name of this node's Node object: a DNS-1123 subdomain"
+            )
+        if self.pod_uid and not _POD_UID.fullmatch(self.pod_uid):
+            msg = f"--pod-uid (POD_UID) {self.pod_uid!r} is not a UID"
+            raise SettingsError(
+                msg,
+                cure="set it from the pod's metadata.uid, or leave it out where one instance runs at a time",
             )
         if self.healthcheck_port > _LAST_PORT:
             msg = f"--healthcheck-port (HEALTHCHECK_PORT) {self.healthcheck_port} is not a port"

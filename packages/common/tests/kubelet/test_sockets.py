@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,14 @@ from dra_common.kubelet.sockets import (
     SocketPaths,
     check_place,
     hidden_path,
+    is_dead,
     put_in_place,
     why_not_bound,
 )
 
 SETTING = "--kubelet-plugins-dir"
+POD = "3f9f1a52-6f0a-4c37-9f0e-5d1f6f0d9c11"
+DEFAULTS = Path("/var/lib/kubelet/plugins"), Path("/var/lib/kubelet/plugins_registry")
 
 
 def listen(path: Path) -> socket.socket:
@@ -66,6 +69,77 @@ def test_paths_are_absolute_since_the_kubelet_dials_them(
     monkeypatch.chdir(short_tmp)
     paths = SocketPaths.of("d", Path("p"), Path("r"))
     assert paths == SocketPaths(short_tmp / "p/dra.sock", short_tmp / "r/d-reg.sock")
+
+
+def paths_of(driver: str, pod: str = POD) -> SocketPaths:
+    return SocketPaths.of(driver, DEFAULTS[0] / driver, DEFAULTS[1], pod)
+
+
+def test_each_pod_has_sockets_of_its_own() -> None:
+    assert paths_of("gpu.intel.com") == SocketPaths(
+        DEFAULTS[0] / f"gpu.intel.com/dra-{POD}.sock", DEFAULTS[1] / f"gpu.intel.com-{POD}-reg.sock"
+    )
+
+
+@pytest.mark.parametrize(
+    ("length", "dra", "registration"),
+    [
+        (13, f"dra-{POD}.sock", f"{'d' * 13}-{POD}-reg.sock"),
+        (27, f"dra-{POD}.sock", f"{'d' * 27}-{POD}-reg.sock"),
+        (28, f"dra-{POD}.sock", f"{'d' * 28}-rUXtDwR1uTw-reg.sock"),
+        (36, f"dra-{POD}.sock", f"{'d' * 36}-rUXtDwR1uTw-reg.sock"),
+        (37, "dra-rUXtDwR1.sock", f"{'d' * 37}-rUXtDwR1uTw-reg.sock"),
+        (52, "dra-rUXtDwR1.sock", f"{'d' * 52}-rUXtDwR1uTw-reg.sock"),
+        (53, "dra-rUXtDwR1.sock", "dra-cq_GXMBHzVaWGs2ceEjNqA-reg.sock"),
+        (63, "dra-rUXtDwR1.sock", "dra-_QMQyfkMSwKsTggrJ9AHTA-reg.sock"),
+    ],
+)
+def test_12_names_that_are_too_long_are_hashed(length: int, dra: str, registration: str) -> None:
+    """The longest name that Kubernetes allows a driver has 63 characters."""
+    paths = paths_of("d" * length)
+    assert (paths.dra.name, paths.registration.name) == (dra, registration)
+    assert max(len(str(paths.dra)), len(str(paths.registration))) <= MAX_PATH_BYTES
+
+
+def test_12_hashed_names_are_the_same_each_time_and_differ_by_driver_and_pod() -> None:
+    drivers, pods = ("a" * 63, "b" * 63), (POD, POD.replace("3", "4"))
+    paths = [paths_of(driver, pod) for driver in drivers for pod in pods]
+    assert len({path.registration for path in paths}) == len({path.dra for path in paths}) == 4
+    assert paths == [paths_of(driver, pod) for driver in drivers for pod in pods]
+
+
+def test_what_is_too_long_even_when_hashed_is_refused(short_tmp: Path) -> None:
+    folder = short_tmp / ("p" * 90)
+    folder.mkdir()
+    with pytest.raises(KubeletError, match="unix sockets allow 107"):
+        SocketPaths.of("d", folder, short_tmp, POD).check()
+
+
+def test_only_a_socket_without_a_listener_is_dead(short_tmp: Path) -> None:
+    path = short_tmp / "s"
+    assert not is_dead(path)
+    path.write_text("no socket")
+    assert not is_dead(path)
+    path.unlink()
+    with closing(listen(path)):
+        assert not is_dead(path)
+    assert is_dead(path)
+    assert not is_dead(short_tmp / ("x" * 200))
+
+
+def test_a_listener_that_accepts_nobody_is_not_dead(short_tmp: Path) -> None:
+    """A frozen process: the kernel queues a few, then makes the others wait."""
+    path = short_tmp / "s"
+    with closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind(str(path))
+        server.listen(0)
+        with ExitStack() as stack:
+            for _ in range(3):
+                client = stack.enter_context(closing(socket.socket(socket.AF_UNIX)))
+                client.settimeout(0)
+                with suppress(BlockingIOError):
+                    client.connect(str(path))
+            assert not is_dead(path)
 
 
 def test_the_longest_path_that_the_kernel_takes_is_accepted(short_tmp: Path) -> None:

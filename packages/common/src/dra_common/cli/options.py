@@ -51,6 +51,15 @@ RegistryDir = Annotated[
         rich_help_panel=_KUBELET,
     ),
 ]
+PodUid = Annotated[
+    str,
+    typer.Option(
+        envvar="POD_UID",
+        help="UID of the pod that this runs in (metadata.uid): during an upgrade the old and the new instance"
+        " then serve side by side, each on sockets of its own; empty = one instance at a time.",
+        rich_help_panel=_KUBELET,
+    ),
+]
 CdiRoot = Annotated[
     Path, typer.Option(envvar="CDI_ROOT", help="Folder of static CDI files.", rich_help_panel=_KUBELET)
 ]

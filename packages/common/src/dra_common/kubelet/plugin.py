@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from dra_common.kubelet import folders
 from dra_common.kubelet._generated.dra_v1_pb2_grpc import add_DRAPluginServicer_to_server
 from dra_common.kubelet._generated.pluginregistration_v1_pb2_grpc import add_RegistrationServicer_to_server
 from dra_common.kubelet.batch import ClaimWorkers
+from dra_common.kubelet.instances import Instances
 from dra_common.kubelet.registration import RegistrationService, RegistrationStatus
 from dra_common.kubelet.server import UnixServer
 from dra_common.kubelet.service import DraService
@@ -40,6 +42,7 @@ class KubeletPlugin:
         plugin_dir: the driver's own folder, usually ``/var/lib/kubelet/plugins/<driver_name>``; made if missing.
         registry_dir: the kubelet's, usually ``/var/lib/kubelet/plugins_registry``.
         claims: does the work; called from several threads at once.
+        pod_uid: of the pod that this process runs in, "" = only one instance of the driver runs on the node at a time.
         readiness: told about ``serving`` and ``registered``; asks whether the socket files are still ours.
         workers: claims worked on at a time, over all calls.
     """
@@ -52,9 +55,12 @@ class KubeletPlugin:
         registry_dir: Path,
         claims: ClaimService,
         readiness: Readiness,
+        pod_uid: str = "",
         workers: int = DEFAULT_WORKERS,
     ) -> None:
-        self.paths = SocketPaths.of(driver_name, plugin_dir, registry_dir)
+        paths = partial(SocketPaths.of, driver_name, plugin_dir, registry_dir)
+        self.paths = paths(pod_uid)
+        self._instances = Instances(self.paths.dra.parent / "instances", pod_uid, paths)
         self._readiness = readiness
         self._workers = ClaimWorkers(workers)
         self._stop_lock = threading.Lock()
@@ -71,11 +77,15 @@ class KubeletPlugin:
         return self._registration.status
 
     def start(self) -> None:
-        """Listen: the DRA socket first, the registration socket last. Raises KubeletError, leaving no socket behind."""
+        """Listen: the DRA socket first, the registration socket last. Sockets of dead instances go then.
+
+        Raises KubeletError or StateError, leaving no socket behind.
+        """
         folders.require_registry(self.paths.registration.parent)
         folders.make_plugin_dir(self.paths.dra.parent)
         self.paths.check()
         try:
+            self._instances.enter()
             self._serve(UnixServer(self.paths.dra, self._add_dra, threads=_CALL_THREADS))
             self._serve(
                 UnixServer(self.paths.registration, self._add_registration, threads=_REGISTRATION_THREADS)
@@ -86,6 +96,7 @@ class KubeletPlugin:
         self._readiness.add_check(self.why_unreachable)
         self._readiness.met("serving")
         log.info("listening on %s, registration on %s", self.paths.dra, self.paths.registration)
+        self._instances.sweep()
 
     def why_unreachable(self) -> str:
         """Return what happened to our socket files, ``""`` if nothing; only a new start brings them back."""
@@ -102,6 +113,7 @@ class KubeletPlugin:
             for server, seconds in zip(self._servers, (grace, _REGISTRATION_GRACE), strict=False):
                 server.stop(seconds)
             self._servers.clear()
+            self._instances.leave()
             self._workers.stop()
 
     def _serve(self, server: UnixServer) -> None:

@@ -8,11 +8,14 @@ listening path on stop, whoever owns what is there by then.
 
 from __future__ import annotations
 
+import base64
 import errno
+import hashlib
 import os
 import secrets
 import socket
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +46,18 @@ class SocketPaths:
     registration: Path
 
     @classmethod
-    def of(cls, driver_name: str, plugin_dir: Path, registry_dir: Path) -> SocketPaths:
-        """Return the paths of a driver of which one instance runs on the node at a time."""
-        return cls(plugin_dir.absolute() / "dra.sock", registry_dir.absolute() / f"{driver_name}-reg.sock")
+    def of(cls, driver_name: str, plugin_dir: Path, registry_dir: Path, pod_uid: str = "") -> SocketPaths:
+        """Return the paths of the instance in the pod ``pod_uid``; without one, of the only instance on the node.
+
+        The names of registration sockets are those of the Go helper ``kubeletplugin``.
+        """
+        plugin_dir, registry_dir = plugin_dir.absolute(), registry_dir.absolute()
+        if not pod_uid:
+            return cls(plugin_dir / "dra.sock", registry_dir / f"{driver_name}-reg.sock")
+        return cls(
+            _first_fitting(plugin_dir / name for name in _dra_names(pod_uid)),
+            _first_fitting(registry_dir / name for name in _registration_names(driver_name, pod_uid)),
+        )
 
     def check(self) -> None:
         """Check both places before anything listens. Raises KubeletError."""
@@ -78,6 +90,52 @@ class OwnSocket:
         if not self.lost():
             with suppress(FileNotFoundError):
                 unlink(self.path)
+
+
+def _dra_names(pod_uid: str) -> tuple[str, ...]:
+    return f"dra-{pod_uid}.sock", f"dra-{_hashed(pod_uid, 6)}.sock"
+
+
+def _registration_names(driver_name: str, pod_uid: str) -> tuple[str, ...]:
+    both = _hashed(f"{driver_name}\0{pod_uid}", 16)
+    return (
+        f"{driver_name}-{pod_uid}-reg.sock",
+        f"{driver_name}-{_hashed(pod_uid, 8)}-reg.sock",
+        f"dra-{both}-reg.sock",
+    )
+
+
+def _hashed(text: str, size: int) -> str:
+    """Return the first ``size`` bytes of a hash, in letters, digits, ``-`` and ``_``."""
+    start = hashlib.sha256(text.encode()).digest()[:size]
+    return base64.urlsafe_b64encode(start).decode().rstrip("=")
+
+
+def _first_fitting(paths: Iterable[Path]) -> Path:
+    """Return the first that is short enough for a socket; the last one if none is."""
+    *longer, last = paths
+    return next((path for path in longer if _bytes(path) <= MAX_PATH_BYTES), last)
+
+
+def _bytes(path: Path) -> int:
+    return len(os.fsencode(path))
+
+
+def is_dead(path: Path) -> bool:
+    """Whether there is a socket of which nobody listens any more, and never will again: that takes a new one.
+
+    One that is asked in vain because its process is frozen is not dead.
+    """
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as trial:
+            trial.connect(os.fspath(path))
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def hidden_path(path: Path) -> Path:
@@ -117,7 +175,7 @@ def check_place(path: Path, setting: str) -> None:
 
 
 def _check_length(path: Path, setting: str) -> None:
-    length = len(os.fsencode(path))
+    length = _bytes(path)
     if length > MAX_PATH_BYTES:
         raise KubeletError(
             f"the socket path {path} has {length} bytes, and unix sockets allow {MAX_PATH_BYTES}",

@@ -278,7 +278,16 @@ class SimulatedNode:
     @staticmethod
     def _environment() -> dict[str, str]:
         """Return our environment without what would reach the driver as a setting."""
-        settings = ("NODE_NAME", "KUBECONFIG", "SYSFS_ROOT", "DEVFS_ROOT", "CDI_ROOT", "SIMULATED_ROOT", "V")
+        settings = (
+            "NODE_NAME",
+            "KUBECONFIG",
+            "SYSFS_ROOT",
+            "DEVFS_ROOT",
+            "CDI_ROOT",
+            "SIMULATED_ROOT",
+            "POD_UID",
+            "V",
+        )
         return {name: value for name, value in os.environ.items() if name not in settings}
 
 

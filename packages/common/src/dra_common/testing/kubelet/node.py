@@ -41,7 +41,9 @@ class KubeletNode:
     ) -> None:
         self._stack.close()
 
-    def make_plugin(self, readiness: Readiness | None = None, workers: int = 16) -> KubeletPlugin:
+    def make_plugin(
+        self, readiness: Readiness | None = None, workers: int = 16, pod_uid: str = ""
+    ) -> KubeletPlugin:
         """Make a plugin that is not started."""
         plugin = KubeletPlugin(
             driver_name=self.driver,
@@ -49,14 +51,17 @@ class KubeletNode:
             registry_dir=self.registry,
             claims=self.claims,
             readiness=readiness or Readiness(),
+            pod_uid=pod_uid,
             workers=workers,
         )
         self._stack.callback(plugin.stop, grace=0)
         return plugin
 
-    def start_plugin(self, readiness: Readiness | None = None, workers: int = 16) -> KubeletPlugin:
+    def start_plugin(
+        self, readiness: Readiness | None = None, workers: int = 16, pod_uid: str = ""
+    ) -> KubeletPlugin:
         """Make a plugin and start it. Raises KubeletError."""
-        plugin = self.make_plugin(readiness, workers)
+        plugin = self.make_plugin(readiness, workers, pod_uid)
         plugin.start()
         return plugin
 
