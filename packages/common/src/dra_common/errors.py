@@ -109,7 +109,15 @@ class Forbidden(ClusterError):
 
 
 class NotFound(ClusterError):
-    """404: no such object, or the API group version is not served."""
+    """404: no such object, or the API group version is not served.
+
+    ``definite``: the API server named the object that was asked for, so that it is this that is not there, and not the
+    API, or something between us and the server.
+    """
+
+    def __init__(self, message: str, *, cure: str = "", status: int = 404, definite: bool = False) -> None:
+        super().__init__(message, cure=cure, status=status)
+        self.definite = definite
 
 
 class Conflict(ClusterError):

@@ -50,7 +50,7 @@ class Recovery(Generic[H]):
         done = Recovered()
         deadline = Deadline.after(_PARENT_WAIT)
         # First, so that a hold of nobody's does not keep its device from the claim that has it by its record.
-        for uid in sorted(self._orphans()):
+        for uid in sorted(orphan_uids(self.state, self.locks)):
             self._with_lock(uid, done, self._remove_orphan)
         for uid in self.state.records.uids():
             self._with_lock(uid, done, partial(self._recover, deadline))
@@ -108,12 +108,8 @@ class Recovery(Generic[H]):
             self.locks.forget_claim(record.ref.uid)
 
     def _remove_orphan(self, uid: str, done: Recovered) -> None:
-        """Nothing is known of this UID but a hold, a CDI file or a lock: it was being removed, or never got far."""
-        if self.state.records.exists(uid):
-            return
-        self.lifecycle.forget(uid)
-        self.locks.forget_claim(uid)
-        done.orphans.append(uid)
+        if remove_orphan(self.lifecycle, self.locks, uid):
+            done.orphans.append(uid)
 
     def _sweep(self) -> None:
         try:
@@ -121,13 +117,24 @@ class Recovery(Generic[H]):
         except DraError as error:
             _log.warning("unfinished CDI files stay: %s", error)
 
-    def _orphans(self) -> frozenset[str]:
-        """UIDs with a hold or a file but no record; a record set aside still speaks for its claim."""
-        unfinished = self.state.records.unfinished_uids()
-        seen = _union(
-            self.state.holds.holders().values(), self.state.specs.uids(), self.locks.claim_uids(), unfinished
-        )
-        return seen - frozenset(self.state.records.uids()) - self.state.records.set_aside_uids()
+
+def orphan_uids(state: State, locks: Locks) -> frozenset[str]:
+    """UIDs with a hold or a file but no record; a record set aside still speaks for its claim. Raises StateError."""
+    unfinished = state.records.unfinished_uids()
+    seen = _union(state.holds.holders().values(), state.specs.uids(), locks.claim_uids(), unfinished)
+    return seen - frozenset(state.records.uids()) - state.records.set_aside_uids()
+
+
+def remove_orphan(lifecycle: Lifecycle[H], locks: Locks, uid: str) -> bool:
+    """Remove what is left of a claim that was being removed, or never got far; whether it still was an orphan.
+
+    Called under the claim's lock. Raises StateError.
+    """
+    if lifecycle.is_known(uid):
+        return False
+    lifecycle.forget(uid)
+    locks.forget_claim(uid)
+    return True
 
 
 def _union(*groups: Iterable[str]) -> frozenset[str]:

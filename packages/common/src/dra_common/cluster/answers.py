@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import urllib3.exceptions as urllib3_errors
 from kubernetes.client.exceptions import ApiException
@@ -38,7 +39,6 @@ _SHORT_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _CLASSES: dict[int, type[ClusterError]] = {
     401: Unauthorized,
     403: Forbidden,
-    404: NotFound,
     409: Conflict,
     410: Gone,
 }
@@ -93,6 +93,8 @@ def refused(call: Call, status: int, headers: Mapping[str, str], body: bytes) ->
         )
     if 300 <= status < 400:  # noqa: PLR2004 (HTTP status)
         return Unreachable(message, cure=_address_cure(call), status=status)
+    if status == 404:  # noqa: PLR2004 (HTTP status)
+        return NotFound(message, cure=_cure(call, status, said), definite=_names_object(call, body))
     kind = _CLASSES.get(status) or (ServerError if status >= 500 else Invalid)  # noqa: PLR2004 (HTTP status)
     return kind(message, cure=_cure(call, status, said), status=status)
 
@@ -138,6 +140,22 @@ def reworded(error: E, subject: str, cure: str = "") -> E:
 
 
 # ---------------------------------------------------------------------- words
+
+
+def _names_object(call: Call, body: bytes) -> bool:
+    """Whether a 404 is the API server's own word on the very object that was asked for."""
+    found = _OBJECT.match(call.path)
+    try:
+        status = json.loads(body)
+        named = (
+            status["kind"],
+            status["reason"],
+            status["details"]["kind"],
+            quote(status["details"]["name"], safe=""),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+    return found is not None and named == ("Status", "NotFound", found["plural"], found["name"])
 
 
 def _status_message(body: bytes) -> str:

@@ -40,7 +40,7 @@ class FakeClaims:
         try:
             return self.objects[ref.namespace, ref.name]
         except KeyError:
-            raise NotFound(f"claim {ref.namespace}/{ref.name} not found", status=404) from None
+            raise NotFound(f"claim {ref.namespace}/{ref.name} not found", definite=True) from None
 
 
 class Bell:
