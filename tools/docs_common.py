@@ -15,7 +15,7 @@ import dra_common.errors
 import dra_common.ports
 import dra_common.testing
 from docs_markdown import arguments, block, code, literal, paragraphs, rst_table, sentence, table
-from dra_common import app, lifecycle
+from dra_common import app, garbage, lifecycle
 from dra_common.cli import compatibility, create
 from dra_common.definition import Definition
 from dra_common.driver import Driver
@@ -101,6 +101,11 @@ def phases() -> str:
 def steps() -> str:
     """Return the steps of preparing and undoing a claim."""
     return block(literal(lifecycle, "text"))
+
+
+def garbage_rules() -> str:
+    """Return the rules of garbage collection."""
+    return block(literal(garbage, "text"))
 
 
 def ports() -> str:

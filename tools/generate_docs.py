@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "driver-protocol": docs_common.driver_protocol,
     "error-tree": docs_common.error_tree,
     "fakes": docs_common.fakes,
+    "garbage": docs_common.garbage_rules,
     "gpu-attributes": docs_gpu.attributes,
     "gpu-capacities": docs_gpu.capacities,
     "gpu-commands": docs_gpu.commands,

@@ -119,6 +119,7 @@ def test_run_help_documents_every_setting_with_its_variable_and_default(
         "--cdi-devfs-root": "",
         "--simulated-root": "",
         "--rescan-seconds": "60",
+        "--gc-seconds": "60",
         "--logging-format": "text",
     }.items():
         name = option.removeprefix("--").upper().replace("-", "_")
@@ -140,6 +141,7 @@ def test_run_help_documents_every_setting_with_its_variable_and_default(
         (["run"], "--node-name"),
         (["run", "--node-name=n", "--healthcheck-port=many"], "--healthcheck-port"),
         (["run", "--node-name=n", "--rescan-seconds=soon"], "--rescan-seconds"),
+        (["run", "--node-name=n", "--gc-seconds=never"], "--gc-seconds"),
         (["run", "--node-name=n", "--logging-format=xml"], "json"),
         (["run", "--node-name=n", "-v", "loud"], "integer"),
         (["run", "--node-name=Not_A_Node", "--sysfs-root=/"], "DNS-1123"),

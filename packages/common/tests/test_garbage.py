@@ -1,10 +1,11 @@
-"""Garbage collection: what is certainly over is removed, everything else stays, and nothing is asked or told too often."""
+"""Garbage collection: what is certainly over is removed, all else stays, and nothing is asked or told too often."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,6 @@ class Node:
 
     bench: Bench
     now: float = 1000.0
-    leading: bool = True
     collector: Collector[Knob] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +53,6 @@ class Node:
             bench.state,
             bench.locks,
             bench.claims,
-            leads=lambda: self.leading,
             telemetry=bench.told,
             period=PERIOD,
             clock=lambda: self.now,
@@ -146,7 +145,7 @@ def test_a_dead_instances_unprepare_is_finished(node: Node) -> None:
 
 
 def test_a_revert_that_fails_is_tried_again_after_pauses_that_double(
-    node: Node, caplog: pytest.LogCaptureFixture
+    node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = node.bench.claim("one", "a", config=[config(5)])
     node.bench.driver.broken = {"apply:a", "revert:a"}
@@ -156,20 +155,18 @@ def test_a_revert_that_fails_is_tried_again_after_pauses_that_double(
     revert = node.bench.driver.revert
 
     def counted(*arguments: Any) -> None:
-        tries.append(number)
+        tries.append(int((node.now - 1000) / PERIOD))
         revert(*arguments)
 
-    node.bench.driver.revert = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(node.bench.driver, "revert", counted)
     with caplog.at_level(logging.INFO):
-        for number in range(1, 41):
-            node.passes()
+        node.passes(40)
     assert tries == [1, 2, 4, 8, 16, 26, 36]
     assert len([line for line in caplog.messages if "claim not collected" in line]) == 1
     assert node.done("failed") == 1
     assert failed_devices(node.bench.state) != {}
     node.bench.driver.broken = set()
-    for number in range(41, 60):
-        node.passes()
+    node.passes(19)
     assert tries[7:] == [46]
     assert failed_devices(node.bench.state) == {}
     assert node.bench.leftovers() == []
@@ -390,42 +387,38 @@ def test_a_bug_of_a_driver_stops_no_other_claim(node: Node, caplog: pytest.LogCa
     assert caplog.text.count("Traceback") == 1
 
 
-# --------------------------------------------------------------------------- two instances, and the thread
+# --------------------------------------------------------------------------- the thread
 
 
-def test_who_does_not_lead_does_nothing_and_asks_nobody(node: Node) -> None:
-    node.prepared("one", "a")
-    node.reboot()
-    node.forget("one")
-    node.bench.holds.take("b", None, "uid-y")
-    node.leading = False
-    reads = node.bench.claims.reads
-    node.passes(3)
-    assert node.bench.records.exists("uid-one")
-    assert ("b", None) in node.bench.holds.holders()
-    assert node.bench.claims.reads == reads
-    node.leading = True
-    node.passes()
-    assert node.bench.leftovers() == []
+def test_the_thread_collects_from_begin_to_end_turn_after_turn(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = node.bench
+    collector = Collector(bench.lifecycle, bench.state, bench.locks, bench.claims, period=0.01)
+    collector.end()
+    for _ in range(2):
+        collector.begin()
+        bench.holds.take("b", None, "uid-y")
+        wait_until(lambda: not bench.leftovers(), "the orphan to go")
+        collector.end()
+        collector.end()
+        assert not [each for each in threading.enumerate() if each.name == "garbage"]
+    assert not caplog.records[2:]
 
 
-def test_the_thread_collects_until_it_is_stopped(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+def test_trouble_with_the_folders_is_told_once_and_ends_nothing(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     bench = node.bench
     collector = Collector(bench.lifecycle, bench.state, bench.locks, bench.claims, period=0.01)
     held = bench.root / "state/held"
-    collector.start()
+    held.rmdir()
+    collector.begin()
     try:
-        bench.holds.take("b", None, "uid-y")
-        wait_until(lambda: not bench.leftovers(), "the orphan to go")
-        held.rmdir()
         wait_until(lambda: "cannot list" in caplog.text, "the trouble to be told")
         held.mkdir()
         bench.holds.take("b", None, "uid-y")
         wait_until(lambda: not bench.leftovers(), "collection to go on after the trouble")
     finally:
-        collector.stop()
+        collector.end()
     assert caplog.text.count("garbage collection: cannot list") == 1
-    bench.holds.take("b", None, "uid-y")
-    node.leading = False
-    collector.stop()
-    assert bench.leftovers() != []

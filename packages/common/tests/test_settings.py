@@ -81,15 +81,21 @@ def test_a_port_that_cannot_be(settings: Settings) -> None:
         assert part in said
 
 
+PERIODS = ("rescan_seconds", "gc_seconds")
+
+
+@pytest.mark.parametrize("name", PERIODS)
 @pytest.mark.parametrize("seconds", [1.0, 1.5, 60.0, 86400.0])
-def test_rescans_that_can_be(settings: Settings, seconds: float) -> None:
-    replace(settings, rescan_seconds=seconds).check()
+def test_periods_that_can_be(settings: Settings, name: str, seconds: float) -> None:
+    replace(settings, **{name: seconds}).check()  # type: ignore[arg-type]  # a field of its type
 
 
+@pytest.mark.parametrize("name", PERIODS)
 @pytest.mark.parametrize("seconds", [0.0, 0.99, -5.0, 86401.0, float("inf"), float("-inf"), float("nan")])
-def test_rescans_that_cannot_be(settings: Settings, seconds: float) -> None:
-    said = refusal(replace(settings, rescan_seconds=seconds))
-    for part in ("--rescan-seconds", "RESCAN_SECONDS", f"{seconds:g}", "1 to 86400"):
+def test_periods_that_cannot_be(settings: Settings, name: str, seconds: float) -> None:
+    said = refusal(replace(settings, **{name: seconds}))  # type: ignore[arg-type]  # a field of its type
+    option = f"--{name.replace('_', '-')}"
+    for part in (option, name.upper(), f"{seconds:g}", "1 to 86400"):
         assert part in said
 
 

@@ -5,7 +5,8 @@
     start: the kubelet's folders -> state folders -> recovery -> first look at the machine -> sockets -> publish.lock
     stop:  publish.lock, for the next instance -> sockets (calls in flight finish) -> reconciler; ResourceSlices stay
 
-Only while ``publish.lock`` is ours the publisher runs; calls of the kubelet are answered without it, too.
+Only while ``publish.lock`` is ours the publisher and garbage collection run; calls of the kubelet are answered without
+it, too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dra_common.cdi import SpecDir
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
 from dra_common.definition import Definition
 from dra_common.engine import Engine
+from dra_common.garbage import Collector
 from dra_common.holds import FileHolds
 from dra_common.hosts import open_host, open_uevents
 from dra_common.inventory import Inventory
@@ -28,7 +30,7 @@ from dra_common.kubelet import HealthServer, KubeletPlugin
 from dra_common.kubelet.folders import make_plugin_dir, require_registry
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
-from dra_common.ports import ApiServer, Doorbell
+from dra_common.ports import ApiServer, ClaimReader, Doorbell
 from dra_common.publisher import Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler, Timing
@@ -89,7 +91,11 @@ class App:
         reconciler.start()
         stack.callback(slicer.stop)
         stack.callback(reconciler.stop)
-        self._serve(lifecycle, stack)
+        claims = ClusterClaims(self._api)
+        self._serve(lifecycle, claims, stack)
+        self._turn.add(
+            Collector(lifecycle, self._state, self._locks, claims, period=self._settings.gc_seconds)
+        )
         # Stopped first: the next instance publishes while calls in flight finish here.
         stack.callback(self._turn.stop)
         self._turn.start()
@@ -130,8 +136,7 @@ class App:
         self._readiness.met("recovered")
         return lifecycle
 
-    def _serve(self, lifecycle: Lifecycle[Any], stack: ExitStack) -> None:
-        claims = ClusterClaims(self._api)
+    def _serve(self, lifecycle: Lifecycle[Any], claims: ClaimReader, stack: ExitStack) -> None:
         engine = Engine(self._driver, lifecycle, claims, self._locks, self._settings.node_name)
         plugin = KubeletPlugin(
             driver_name=self._driver.name,

@@ -9,8 +9,8 @@
     prepared                             there, or no definite answer      nothing; asked again, less and less often
     none, but a hold or file             not asked                         removed
 
-Acts only on claims whose lock it can take at once, and only in the instance that leads. What fails is tried again after
-pauses that double.
+Acts only on claims whose lock it can take at once, and only in the instance whose turn it is. What fails is tried again
+after pauses that double.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ _LONGEST_PAUSE = 10
 """Periods between two looks at a claim that stays as it is."""
 _PARENT_WAIT = _ANSWER_WAIT = 5.0
 _JOIN_SECONDS = 5.0
+_FIRST = 5.0
+"""Seconds from the beginning of our turn to the first pass."""
 
 
 class Verdict(Enum):
@@ -92,14 +94,15 @@ class _Pause:
 
 @dataclass(slots=True)
 class Collector(Generic[H]):
-    """One pass each ``period`` seconds, in a thread of its own between :meth:`start` and :meth:`stop`.
+    """One pass each ``period`` seconds, in a thread of its own between :meth:`begin` and :meth:`end`.
+
+    Implements :class:`dra_common.turn.Duty`.
 
     Args:
         lifecycle: the steps of one claim.
         state: what is on disk.
         locks: claim and parent locks.
         claims: how the API server is asked for a claim.
-        leads: whether this instance is the one that collects.
         period: seconds between two passes, and the shortest pause after a failure.
     """
 
@@ -107,7 +110,6 @@ class Collector(Generic[H]):
     state: State
     locks: Locks
     claims: ClaimReader
-    leads: Callable[[], bool] = lambda: True
     telemetry: Telemetry = SILENT
     period: float = 60.0
     clock: Callable[[], float] = time.monotonic
@@ -117,21 +119,20 @@ class Collector(Generic[H]):
     _stopping: Event = field(default_factory=Event, init=False)
     _thread: Thread | None = field(default=None, init=False)
 
-    def start(self) -> None:
-        """Begin; the first pass is one period away, since recovery has just looked at everything."""
+    def begin(self) -> None:
+        """Begin; the first pass comes soon: the instance before us may have been killed in the middle of something."""
+        self._stopping.clear()
         self._thread = Thread(target=self._run, name="garbage", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End after the claim at hand; may be called again, or without a start."""
+    def end(self) -> None:
+        """End after the claim at hand; may be called again, or without a begin."""
         self._stopping.set()
         if self._thread:
             self._thread.join(_JOIN_SECONDS)
 
     def collect(self) -> None:
         """Look at everything once. Raises StateError only if the state folders cannot be listed."""
-        if not self.leads():
-            return
         orphans, uids = sorted(orphan_uids(self.state, self.locks)), self.state.records.uids()
         self._pauses = {uid: self._pauses.get(uid, _Pause()) for uid in (*orphans, *uids)}
         for uid in orphans:
@@ -144,7 +145,9 @@ class Collector(Generic[H]):
                 self._look(uid, pause)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self.period):
+        pause = min(self.period, _FIRST)
+        while not self._stopping.wait(pause):
+            pause = self.period
             try:
                 self.collect()
                 self._trouble = ""

@@ -16,7 +16,7 @@ _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _NODE_NAME_LIMIT = 253
 _POD_UID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _LAST_PORT = 65535
-_LONGEST_RESCAN = 86400
+_LONGEST_PERIOD = 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Settings:
         kubeconfig: path of a kubeconfig; None = the in-cluster service account.
         healthcheck_port: TCP port of the gRPC health service on all addresses; negative = off.
         rescan_seconds: how often the machine is looked at when no event rings.
+        gc_seconds: how often claims are looked at that nobody finishes or that may be over.
         verbosity: klog style; from 4 on debug lines are logged.
     """
 
@@ -77,6 +78,7 @@ class Settings:
     kubeconfig: Path | None = None
     healthcheck_port: int = 51516
     rescan_seconds: float = 60.0
+    gc_seconds: float = 60.0
     log_format: LogFormat = "text"
     verbosity: int = 0
 
@@ -99,13 +101,18 @@ class Settings:
             raise SettingsError(
                 msg, cure="allowed: 0 to 65535, or a negative number to switch the service off"
             )
-        # Written this way round, "nan" is refused too.
-        if not 1 <= self.rescan_seconds <= _LONGEST_RESCAN:
-            msg = f"--rescan-seconds (RESCAN_SECONDS) {self.rescan_seconds:g} is not possible"
-            raise SettingsError(msg, cure=f"allowed: 1 to {_LONGEST_RESCAN}")
+        _check_period("--rescan-seconds (RESCAN_SECONDS)", self.rescan_seconds)
+        _check_period("--gc-seconds (GC_SECONDS)", self.gc_seconds)
         if self.kubeconfig is not None and not self.kubeconfig.is_file():
             msg = f"--kubeconfig (KUBECONFIG) {self.kubeconfig} is not a file"
             raise SettingsError(msg, cure="name a kubeconfig file, or leave it out inside a cluster")
+
+
+def _check_period(name: str, seconds: float) -> None:
+    # Written this way round, "nan" is refused too.
+    if not 1 <= seconds <= _LONGEST_PERIOD:
+        msg = f"{name} {seconds:g} is not possible"
+        raise SettingsError(msg, cure=f"allowed: 1 to {_LONGEST_PERIOD}")
 
 
 def _check_folder(name: str, folder: Path, what: str) -> None:

@@ -78,3 +78,39 @@ def test_rewording_keeps_class_status_and_numbers() -> None:
     assert str(named) == "claim a/b: GET /x: busy (wait)"
     assert str(reworded(NotFound("gone", cure="old"), "node n", "new")) == "node n: gone (new)"
     assert str(error) == "GET /x: busy (wait)"
+
+
+GET_CLAIM = Call("GET", "/apis/resource.k8s.io/v1/namespaces/ns/resourceclaims/c", "https://10.0.0.1:443")
+GONE = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "status": "Failure",
+    "message": 'resourceclaims.resource.k8s.io "c" not found',
+    "reason": "NotFound",
+    "details": {"name": "c", "group": "resource.k8s.io", "kind": "resourceclaims"},
+    "code": 404,
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "definite"),
+    [
+        (json.dumps(GONE), True),
+        (json.dumps({**GONE, "details": {"name": "other", "kind": "resourceclaims"}}), False),
+        (json.dumps({**GONE, "details": {"name": "c", "kind": "pods"}}), False),
+        (json.dumps({**GONE, "details": {}}), False),
+        (json.dumps({**GONE, "details": {"name": 7, "kind": "resourceclaims"}}), False),
+        (json.dumps({**GONE, "reason": "Unknown"}), False),
+        (json.dumps({"message": "the server could not find the requested resource"}), False),
+        ("404 page not found", False),
+        ("<html>not found</html>", False),
+        ("null", False),
+        ("[" * 100_000, False),
+        ("", False),
+    ],
+)
+def test_only_the_servers_own_word_on_the_object_is_definite(body: str, definite: bool) -> None:  # noqa: FBT001
+    error = refused(GET_CLAIM, 404, {}, body.encode())
+    assert isinstance(error, NotFound)
+    assert error.definite is definite
+    assert reworded(error, "claim").definite is definite

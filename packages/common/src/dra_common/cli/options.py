@@ -117,6 +117,14 @@ RescanSeconds = Annotated[
         rich_help_panel=_HOST,
     ),
 ]
+GcSeconds = Annotated[
+    float,
+    typer.Option(
+        envvar="GC_SECONDS",
+        help="How often claims are looked at that nobody finishes, or that the API server may no longer have.",
+        rich_help_panel=_KUBELET,
+    ),
+]
 Format = Annotated[
     LoggingFormat,
     typer.Option("--logging-format", envvar="LOGGING_FORMAT", help="How lines look.", rich_help_panel=_LOG),

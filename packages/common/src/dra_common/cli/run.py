@@ -36,6 +36,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         cdi_devfs_root: options.CdiDevfsRoot = "",
         simulated_root: options.SimulatedRoot = "",
         rescan_seconds: options.RescanSeconds = _DEFAULT.rescan_seconds,
+        gc_seconds: options.GcSeconds = _DEFAULT.gc_seconds,
         logging_format: options.Format = options.LoggingFormat.TEXT,
         verbosity: options.Verbosity = 0,
     ) -> None:
@@ -55,6 +56,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
             kubeconfig=Path(kubeconfig) if kubeconfig else None,
             healthcheck_port=healthcheck_port,
             rescan_seconds=rescan_seconds,
+            gc_seconds=gc_seconds,
         )
         settings.check()
         serve(definition, settings, installed(definition.distribution))
