@@ -129,7 +129,7 @@ class SpecDir:
 
 def _device_names(data: bytes, kind: str) -> Iterator[str]:
     """Names that a file of ours defines; none if it is not the JSON that we write."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         spec = json.loads(data)
         if isinstance(spec, Mapping) and spec.get("kind") == kind and isinstance(spec.get("devices"), list):
             yield from (str(device.get("name")) for device in spec["devices"] if isinstance(device, Mapping))

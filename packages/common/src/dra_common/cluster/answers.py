@@ -161,7 +161,7 @@ def _names_object(call: Call, body: bytes) -> bool:
 def _status_message(body: bytes) -> str:
     try:
         decoded = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return " ".join(body[:_LONGEST_TEXT].decode("utf-8", "replace").split())
     said = decoded.get("message") if isinstance(decoded, dict) else None
     return " ".join(said.split())[:_LONGEST_MESSAGE] if isinstance(said, str) else ""
@@ -177,7 +177,7 @@ def _retry_after(headers: Mapping[str, str], body: bytes) -> float:
         return min(float(text), _LONGEST_PAUSE)
     try:
         seconds = float(json.loads(body)["details"]["retryAfterSeconds"])
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return _SHORT_PAUSE
     return min(seconds, _LONGEST_PAUSE) if seconds >= 0 else _SHORT_PAUSE
 

@@ -138,7 +138,7 @@ class ClusterClient:
         status, body = self._transport.exchange(call, timeout)
         try:
             decoded = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise answers.garbage(call, status, body) from error
         if not isinstance(decoded, dict):
             raise answers.garbage(call, status, body)

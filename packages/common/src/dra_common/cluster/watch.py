@@ -85,7 +85,7 @@ class Watch:
         try:
             decoded: Any = json.loads(line)
             kind, item = decoded["type"], decoded["object"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise answers.garbage(self._call, 200, line) from error
         if kind == "ERROR" and isinstance(item, dict):
             raise answers.from_status(self._call, item)
