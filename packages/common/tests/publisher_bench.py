@@ -14,6 +14,7 @@ from dra_common.ports import ApiServer
 from dra_common.publisher import SLICES, Dropped, Publisher, Timing
 from dra_common.slices import SliceContent
 from dra_common.testing.apiserver import FakeApiServer
+from notebook import Notebook
 
 DRIVER, NODE = "gpu.intel.com", "n1"
 QUICK = Timing(settle=0.01, first=0.02, most=0.1, burst=1000)
@@ -31,6 +32,7 @@ class Bench:
     def __init__(self, server: FakeApiServer, client: ClusterClient) -> None:
         self.server, self.client = server, client
         self.dropped: list[Dropped] = []
+        self.notes = Notebook()
 
     @contextmanager
     def running(self, timing: Timing = QUICK, api: ApiServer | None = None) -> Iterator[Publisher]:
@@ -41,6 +43,7 @@ class Bench:
             node_uid=partial(node_uid, self.client, NODE),
             on_dropped=self.dropped.append,
             timing=timing,
+            telemetry=self.notes,
         )
         publisher.start()
         try:

@@ -120,6 +120,7 @@ def test_run_help_documents_every_setting_with_its_variable_and_default(
         "--simulated-root": "",
         "--rescan-seconds": "60",
         "--gc-seconds": "60",
+        "--server-features-off": "",
         "--logging-format": "text",
     }.items():
         name = option.removeprefix("--").upper().replace("-", "_")
@@ -146,6 +147,8 @@ def test_run_help_documents_every_setting_with_its_variable_and_default(
         (["run", "--node-name=n", "-v", "loud"], "integer"),
         (["run", "--node-name=Not_A_Node", "--sysfs-root=/"], "DNS-1123"),
         (["devices", "--sysfs-root=/nowhere"], "/nowhere is not a folder"),
+        (["run", "--node-name=n", "--server-features-off=tants"], "taints (or DRADeviceTaints)"),
+        (["slices", "--server-features-off=tants"], "'tants' is not a feature"),
         (["slices", "--kubernetes=new"], "1.34 and newer"),
         (["slices", "--kubernetes=1.33"], "1.34 and newer"),
         (["simulate"], "--root is missing"),

@@ -35,8 +35,8 @@ class Between:
     ) -> dict[str, Any]:
         return self.api.list(path, query=query, timeout=timeout)
 
-    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self.api.create(path, body)
+    def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        return self.api.create(path, body, dry_run=dry_run)
 
     def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self.api.replace(path, body)
@@ -139,8 +139,8 @@ class Opaque(Between):
         answer = self.api.list(path, query=query, timeout=timeout)
         return {**hidden(answer), "items": [hidden(item) for item in answer["items"]]}
 
-    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return hidden(self.api.create(path, body))
+    def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        return hidden(self.api.create(path, body, dry_run=dry_run))
 
     def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         metadata = {**body["metadata"], "resourceVersion": body["metadata"]["resourceVersion"][1:]}
@@ -258,8 +258,8 @@ class Webhook(Between):
         super().__init__(api)
         self.change = change
 
-    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self.api.create(path, self.changed(body))
+    def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        return self.api.create(path, self.changed(body), dry_run=dry_run)
 
     def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self.api.replace(path, self.changed(body))
@@ -378,10 +378,10 @@ class Slow(Between):
         super().__init__(api)
         self.asked, self.go = threading.Event(), threading.Event()
 
-    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         self.asked.set()
         assert self.go.wait(60)
-        return self.api.create(path, body)
+        return self.api.create(path, body, dry_run=dry_run)
 
 
 @pytest.mark.parametrize("works", [True, False])

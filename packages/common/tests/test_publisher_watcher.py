@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from dra_common.publisher.watcher import Change, Watcher
 class Stream:
     """One watch: some events, then an error or a clean end."""
 
-    def __init__(self, script: list[WatchEvent | ClusterError]) -> None:
+    def __init__(self, script: Sequence[WatchEvent | ClusterError]) -> None:
         self.script, self.closed = script, False
 
     def __enter__(self) -> Iterator[WatchEvent]:
@@ -38,7 +38,7 @@ class Stream:
 class Server:
     """Only watches; the last script is used again and again."""
 
-    def __init__(self, *scripts: list[WatchEvent | ClusterError]) -> None:
+    def __init__(self, *scripts: Sequence[WatchEvent | ClusterError]) -> None:
         self.scripts, self.versions = list(scripts), list[str]()
 
     def watch(self, path: str, *, query: Mapping[str, str] | None = None, resource_version: str) -> Stream:
@@ -155,10 +155,9 @@ def test_a_list_does_not_move_a_watch_that_is_going_on() -> None:
 
 def test_trouble_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    ears = Ears(
-        Server([Unreachable("away")], [Unreachable("away")], [event("BOOKMARK", 6)], [Unreachable("again")])
-    )
-    for _ in range(5):
+    away, again = [Unreachable("away")], [Unreachable("again")]
+    ears = Ears(Server(away, away, away, [event("BOOKMARK", 6)], again))
+    for _ in range(8):
         ears.watcher._attempt()
     lines = [record.getMessage() for record in caplog.records]
     assert [line.rpartition(": ")[2] for line in lines] == [
@@ -166,6 +165,47 @@ def test_trouble_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFixture
         "the watch of ResourceSlices is back",
         "again",
     ]
+
+
+def test_a_watch_that_is_cut_and_comes_back_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    """Load balancers cut what is idle, and every upgrade of the control plane cuts everything."""
+    caplog.set_level("INFO")
+    ears = Ears(Server([event("BOOKMARK", 9), Unreachable("cut")]))
+    for _ in range(50):
+        ears.watcher._attempt()
+    assert caplog.messages == []
+
+
+def test_what_another_has_told_is_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
+    ears = Ears(Server([Unreachable("away")]))
+    known = True
+    ears.watcher._is_known = lambda _error: known
+    for _ in range(5):
+        ears.watcher._attempt()
+    assert caplog.messages == []
+    known = False
+    ears.watcher._attempt()
+    ears.watcher._attempt()
+    assert len(caplog.messages) == 1, "the other one is over it, the watch is not"
+
+
+def test_a_server_that_is_back_is_told_to_who_wants_to_look_at_it() -> None:
+    heard: list[int] = []
+    away = [Unreachable("away")]
+    ears = Ears(Server([event("ADDED", 6)], away, away, [], [event("BOOKMARK", 7)], []))
+    ears.watcher._on_back = lambda: heard.append(len(ears.server.versions))
+    ears.watcher._backoff = Backoff(0.0, 0.0)
+    for _ in range(8):
+        ears.watcher._attempt()
+    assert heard == [3, 4, 5], "after each that was cut, and not after those that ended in good order"
+
+
+def test_a_proxy_that_keeps_events_to_itself_is_a_reason_to_list() -> None:
+    """The watch is open and silent: without a list nobody would ever hear of a wipe."""
+    ears = Ears(Server([Unreachable("no answer within 75 s")]))
+    ears.watcher._backoff = Backoff(0.0, -1.0)  # any time is too long for a watch to give nothing
+    ears.watcher._attempt()
+    assert ears.lists == 1
 
 
 def test_an_event_that_cannot_be_understood_does_not_end_the_watching(

@@ -31,7 +31,7 @@ from dra_common.kubelet.folders import make_plugin_dir, require_registry
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
 from dra_common.ports import ApiServer, ClaimReader, Doorbell
-from dra_common.publisher import Publisher, PublisherInTurn
+from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler, Timing
 from dra_common.records import FileRecords, claims_folder
@@ -103,19 +103,29 @@ class App:
 
     def _publishing(self, api: ApiServer) -> Slicer:
         node = self._settings.node_name
+        driver = self._driver.name
+        drops = Drops(node)
 
         def make() -> Publisher:
             return Publisher(
                 api,
-                driver=self._driver.name,
+                driver=driver,
                 node=node,
                 node_uid=partial(node_uid, api, node),
+                drops=drops,
                 on_dropped=lambda dropped: slicer.without(dropped.features),
+                on_back=slicer.look_again,
             )
 
         publisher = PublisherInTurn(make)
         self._turn.add(publisher)
-        slicer = Slicer(self._driver.name, publish=publisher.publish, version=partial(server_version, api))
+        slicer = Slicer(
+            driver,
+            publish=publisher.publish,
+            version=partial(server_version, api),
+            probe=Probe(api, driver=driver, node=node, drops=drops),
+            off=self._settings.server_features_off,
+        )
         return slicer
 
     def _reconciler(self, slicer: Slicer) -> Reconciler:

@@ -145,8 +145,8 @@ class ApiServer(Protocol):
     ) -> dict[str, Any]:
         """GET a whole list, page by page; ``metadata.resourceVersion`` of the result is where a watch may start."""
 
-    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """POST; returns the object as stored."""
+    def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """POST; returns the object as stored, or with ``dry_run`` as it would be: admitted, validated, not kept."""
 
     def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """PUT; Conflict unless ``metadata.resourceVersion`` is current."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dra_common.errors import SettingsError
 from dra_common.log import LogFormat
+from dra_common.slices import FeatureName
 
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NODE_NAME_LIMIT = 253
@@ -65,6 +66,8 @@ class Settings:
         healthcheck_port: TCP port of the gRPC health service on all addresses; negative = off.
         rescan_seconds: how often the machine is looked at when no event rings.
         gc_seconds: how often claims are looked at that nobody finishes or that may be over.
+        server_features_off: not used in slices although the API server would store it, because a scheduler of the
+            cluster has the feature gate off: it would ignore the slice, and with it the whole pool.
         verbosity: klog style; from 4 on debug lines are logged.
     """
 
@@ -79,6 +82,7 @@ class Settings:
     healthcheck_port: int = 51516
     rescan_seconds: float = 60.0
     gc_seconds: float = 60.0
+    server_features_off: tuple[FeatureName, ...] = ()
     log_format: LogFormat = "text"
     verbosity: int = 0
 

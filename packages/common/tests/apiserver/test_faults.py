@@ -74,6 +74,16 @@ def test_half_breaks_off_in_the_body(server: FakeApiServer, call: Call) -> None:
         call("GET", SLICES)
 
 
+def test_stall_falls_silent_in_the_body_and_stop_ends_it(server: FakeApiServer, call: Any) -> None:
+    server.faults.add(status="stall")
+    call.send("GET", SLICES)
+    response = call.connection.getresponse()
+    call.connection.sock.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        response.read()
+    server.stop()
+
+
 def test_half_of_a_watch_breaks_off_in_a_line(server: FakeApiServer, call: Any) -> None:
     server.faults.add(status="half", method="WATCH")
     assert call("GET", SLICES).status == 200

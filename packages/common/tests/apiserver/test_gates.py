@@ -118,8 +118,8 @@ def test_defaults_follow_the_version(version: str, gate: str, on: bool) -> None:
 
 
 def test_unknown_versions_and_gates_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"1\.33 is not imitated; one of 1\.34"):
-        FakeApiServer(version="1.33")
+    with pytest.raises(ValueError, match=r"1\.32 is not imitated; one of 1\.34"):
+        FakeApiServer(version="1.32")
     with pytest.raises(ValueError, match="unknown feature gates DRADeviceTaint; known: "):
         FakeApiServer(feature_gates={"DRADeviceTaint": True})
     assert [version for version in VERSIONS if Features.of(version, {}).early] == ["1.34"]

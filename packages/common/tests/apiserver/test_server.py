@@ -224,3 +224,54 @@ def test_many_clients_at_once_get_versions_of_their_own(server: FakeApiServer, d
     for thread in threads:
         thread.join()
     assert len(set(versions)) == 80
+
+
+def test_an_upgrade_keeps_objects_address_and_nothing_of_the_history(
+    server: FakeApiServer, call: Any
+) -> None:
+    taint = {"key": "a/b", "effect": "NoSchedule"}
+    spec = {
+        "driver": "d",
+        "nodeName": "n1",
+        "pool": {"name": "n1", "resourceSliceCount": 1},
+        "devices": [{"name": "a", "taints": [taint]}],
+    }
+    before = call("POST", SLICES, {"metadata": {"name": "one"}, "spec": spec}).body
+    url, version = server.url, before["metadata"]["resourceVersion"]
+    server.upgrade("1.35")
+    assert server.url == url
+    call.close()
+    assert call("GET", "/version").body["minor"] == "35"
+    assert call("GET", f"{SLICES}/one").body == before
+    assert (
+        "taints"
+        not in call("POST", SLICES, {"metadata": {"name": "two"}, "spec": spec}).body["spec"]["devices"][0]
+    )
+    (line,) = call.lines(f"{SLICES}?watch=1&resourceVersion={version}")
+    assert line["object"]["code"] == 410
+
+
+def test_a_rollback_to_before_dra_takes_the_group_away_until_the_next_upgrade(
+    server: FakeApiServer, call: Any
+) -> None:
+    spec = {"driver": "d", "nodeName": "n1", "pool": {"name": "n1", "resourceSliceCount": 1}}
+    server.create("ResourceSlice", {"metadata": {"name": "one"}, "spec": spec})
+    server.create("Node", NODE)
+    server.upgrade("1.33")
+    assert (call("GET", SLICES).status, call("GET", "/api/v1/nodes/n1").status) == (404, 200)
+    server.upgrade("1.36")
+    call.close()
+    assert [item["metadata"]["name"] for item in call("GET", SLICES).body["items"]] == ["one"]
+
+
+def test_a_dry_run_says_what_would_be_stored_and_keeps_nothing(server: FakeApiServer, call: Any) -> None:
+    spec = {"driver": "d", "nodeName": "n1", "pool": {"name": "n1", "resourceSliceCount": 1}}
+    reply = call(
+        "POST", f"{SLICES}?dryRun=All", {"metadata": {"name": "one"}, "spec": {**spec, "unknown": 1}}
+    )
+    assert reply.status == 201
+    assert reply.body["spec"].keys() == {*spec}
+    bad = {"metadata": {"name": "one"}, "spec": {**spec, "devices": [{"name": "A B"}]}}
+    assert call("POST", f"{SLICES}?dryRun=All", bad).status == 422
+    assert server.objects("ResourceSlice") == ()
+    assert server.writes == ()

@@ -43,6 +43,12 @@ def test_writes_and_reads_raw_objects(server: FakeApiServer, client: ClusterClie
     assert server.objects("ResourceSlice") == ()
 
 
+def test_a_dry_run_is_answered_and_not_kept(server: FakeApiServer, client: ClusterClient) -> None:
+    stored = client.create(SLICES, {"metadata": {"name": "s1"}, "spec": SPEC}, dry_run=True)
+    assert stored["metadata"]["uid"]
+    assert server.objects("ResourceSlice") == ()
+
+
 def test_a_field_that_no_model_knows_survives(server: FakeApiServer, client: ClusterClient) -> None:
     server.create("Node", {"metadata": {"name": "n1"}, "spec": {"fieldOfTheFuture": {"a": [1]}}})
     node = client.get("/api/v1/nodes/n1")

@@ -125,6 +125,15 @@ GcSeconds = Annotated[
         rich_help_panel=_KUBELET,
     ),
 ]
+ServerFeaturesOff = Annotated[
+    str,
+    typer.Option(
+        envvar="SERVER_FEATURES_OFF",
+        help="Never use these in ResourceSlices (comma-separated: taints, partitionable, consumable_capacity, or "
+        "their feature gates): for a scheduler whose gates are off while the API server's are on.",
+        rich_help_panel=_KUBELET,
+    ),
+]
 Format = Annotated[
     LoggingFormat,
     typer.Option("--logging-format", envvar="LOGGING_FORMAT", help="How lines look.", rich_help_panel=_LOG),

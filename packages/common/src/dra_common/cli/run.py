@@ -10,6 +10,7 @@ from dra_common.cli import compatibility, options
 from dra_common.definition import Definition
 from dra_common.log import setup
 from dra_common.settings import HostSettings, Settings
+from dra_common.slices import parse_features
 from dra_common.versions import installed
 
 _DEFAULT = Settings(node_name="")
@@ -37,6 +38,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         simulated_root: options.SimulatedRoot = "",
         rescan_seconds: options.RescanSeconds = _DEFAULT.rescan_seconds,
         gc_seconds: options.GcSeconds = _DEFAULT.gc_seconds,
+        server_features_off: options.ServerFeaturesOff = "",
         logging_format: options.Format = options.LoggingFormat.TEXT,
         verbosity: options.Verbosity = 0,
     ) -> None:
@@ -57,6 +59,9 @@ def register(cli: typer.Typer, definition: Definition) -> None:
             healthcheck_port=healthcheck_port,
             rescan_seconds=rescan_seconds,
             gc_seconds=gc_seconds,
+            server_features_off=parse_features(
+                server_features_off, "--server-features-off (SERVER_FEATURES_OFF)"
+            ),
         )
         settings.check()
         serve(definition, settings, installed(definition.distribution))

@@ -34,6 +34,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         kubernetes: Annotated[
             str, typer.Option(help="Version of the API server: what it cannot express is left out.")
         ] = "1.37",
+        server_features_off: options.ServerFeaturesOff = "",
         sysfs_root: options.SysfsRoot = _DEFAULT.sysfs_root,
         devfs_root: options.DevfsRoot = _DEFAULT.devfs_root,
         procfs_root: options.ProcfsRoot = _DEFAULT.procfs_root,
@@ -44,7 +45,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         The owner's UID is the Node's, which only the API server knows: here it is all zeros.
         """
         from dra_common.publisher import Owner, plan_sync  # noqa: PLC0415 - only this command needs it
-        from dra_common.slices import ServerFeatures, to_slices  # noqa: PLC0415
+        from dra_common.slices import ServerFeatures, parse_features, to_slices  # noqa: PLC0415
 
         driver = definition.driver
         found = driver.discover(
@@ -52,7 +53,9 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         )
         published = driver.publish(found.hardware)
         snapshot = Snapshot(1, published.devices, published.counter_sets)
-        made = to_slices(snapshot, driver=driver.name, features=ServerFeatures.of(_version(kubernetes)))
+        off = parse_features(server_features_off, "--server-features-off (SERVER_FEATURES_OFF)")
+        features = ServerFeatures.of(_version(kubernetes)).without(*off)
+        made = to_slices(snapshot, driver=driver.name, features=features)
         for line in (*found.problems, *made.withdrawn):
             print(f"{definition.program}: warning: {line}", file=sys.stderr)  # noqa: T201
         owner = Owner(driver.name, node_name or socket.gethostname(), _PREVIEW_UID)

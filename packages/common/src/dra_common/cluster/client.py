@@ -102,9 +102,10 @@ class ClusterClient:
 
     # ------------------------------------------------------------------ writing
 
-    def create(self, path: str, body: Mapping[str, Any]) -> Json:
-        """POST; returns the object as stored."""
-        return self._exchange(self._call("POST", path, body=body), _WRITE_TIMEOUT)
+    def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Json:
+        """POST; returns the object as stored, or with ``dry_run`` as it would be: admitted, validated, not kept."""
+        query = {"dryRun": "All"} if dry_run else None
+        return self._exchange(self._call("POST", path, query, body), _WRITE_TIMEOUT)
 
     def replace(self, path: str, body: Mapping[str, Any]) -> Json:
         """PUT; returns the object as stored. Conflict unless ``metadata.resourceVersion`` is current."""

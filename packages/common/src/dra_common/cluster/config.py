@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -22,8 +23,8 @@ def connect(kubeconfig: str | None = None) -> ClusterClient:
     """Return a client; nothing is sent yet.
 
     Args:
-        kubeconfig: path of a kubeconfig; None or empty = the pod's ServiceAccount, whose token is read again every
-            minute because the kubelet rotates it.
+        kubeconfig: path of a kubeconfig; None or empty = the pod's ServiceAccount, whose token is read for each request
+            because the kubelet rotates it.
 
     Raises SettingsError if the kubeconfig cannot be used, or if there is none and this is no pod.
     """
@@ -50,6 +51,19 @@ def _from_pod(configuration: Configuration) -> None:
         raise SettingsError(
             message, cure="give --kubeconfig FILE, or set automountServiceAccountToken: true"
         ) from error
+    configuration.refresh_api_key_hook = partial(_read_token, SERVICE_ACCOUNT / "token")  # type: ignore[assignment]
+
+
+def _read_token(path: Path, configuration: Configuration) -> None:
+    """Take the token as it is now; raises OSError and ConfigException, which the transport explains.
+
+    The library's own hook asks the wall clock whether a minute is over: one that was set back by an hour would keep
+    an expired token for an hour. Reading a few hundred bytes of tmpfs for each request needs no clock.
+    """
+    token = path.read_text()
+    if not token:
+        raise ConfigException("the token file is empty")
+    configuration.api_key["BearerToken"] = f"bearer {token}"
 
 
 def _from_file(path: Path, configuration: Configuration) -> None:

@@ -119,7 +119,9 @@ class Transport:
 
 
 def _change(call: Call) -> AbstractContextManager[object]:
-    return nullcontext() if call.method == "GET" else effect(cast("Step", call.method), call.path)
+    if call.method == "GET" or "dryRun" in call.query:
+        return nullcontext()
+    return effect(cast("Step", call.method), call.path)
 
 
 def _no_credentials(call: Call, error: Exception) -> Unauthorized:

@@ -13,8 +13,9 @@ that could hide that somebody deleted a slice right after we wrote it.
 from __future__ import annotations
 
 from dra_common.publisher.backoff import Timing
+from dra_common.publisher.drops import Dropped, Drops
 from dra_common.publisher.loop import Publisher
-from dra_common.publisher.session import Dropped
+from dra_common.publisher.probe import Probe
 from dra_common.publisher.status import PublisherStatus
 from dra_common.publisher.sync import SLICES, Owner, SyncPlan, plan_sync
 from dra_common.publisher.turns import PublisherInTurn
@@ -22,7 +23,9 @@ from dra_common.publisher.turns import PublisherInTurn
 __all__ = [
     "SLICES",
     "Dropped",
+    "Drops",
     "Owner",
+    "Probe",
     "Publisher",
     "PublisherInTurn",
     "PublisherStatus",

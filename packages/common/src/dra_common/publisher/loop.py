@@ -13,10 +13,12 @@ from dra_common.deadline import Deadline
 from dra_common.errors import Conflict, DraError, Forbidden, Invalid, Throttled, Unauthorized
 from dra_common.ports import ApiServer
 from dra_common.publisher.backoff import Backoff, Pacer, Timing
-from dra_common.publisher.session import Dropped, Session, Synced, selector_of
+from dra_common.publisher.drops import Dropped, Drops
+from dra_common.publisher.session import Session, Synced, selector_of
 from dra_common.publisher.status import PublisherStatus, Troubles
 from dra_common.publisher.watcher import Change, Watcher
-from dra_common.slices import GATES, SliceContent
+from dra_common.slices import SliceContent
+from dra_common.telemetry import PUBLISH_ERRORS, SILENT, Reason, Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -36,28 +38,38 @@ class Publisher:
     Args:
         node: name of the Node object; also the pool's name.
         node_uid: looks up the Node's UID. Raises DraError while it cannot.
+        drops: what was told of fields that the server does not store; None = nothing yet.
         on_dropped: told of each new set of fields that the server does not store as they are sent, in the publisher's
             thread: what made the slices can make them again without these features.
+        on_back: told that the server is back after trouble: it may be another one by now. From any thread of this.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it connects, wired once, in the composition root
         self,
         api: ApiServer,
         *,
         driver: str,
         node: str,
         node_uid: Callable[[], str],
+        drops: Drops | None = None,
         on_dropped: Callable[[Dropped], None] | None = None,
+        on_back: Callable[[], None] | None = None,
         timing: Timing | None = None,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self._timing = timing or Timing()
-        self._node, self._on_dropped = node, on_dropped
+        self._node, self._telemetry = node, telemetry
+        self._on_dropped, self._on_back = on_dropped or _ignore, on_back or _ignore
+        self._drops = drops or Drops(node, telemetry)
+        self._troubles = Troubles()
         self._stopping = threading.Event()
         self._watcher = Watcher(
             api,
             selector_of(driver, node),
             on_change=self._note,
             on_gone=self._note_gone,
+            on_back=self._on_back,
+            is_known=self._troubles.knows,
             backoff=Backoff(self._timing.first, self._timing.most),
             pacer=Pacer(self._timing.burst, self._timing.every),
         )
@@ -68,6 +80,7 @@ class Publisher:
             node_uid=node_uid,
             on_listed=self._watcher.start_from,
             stopping=self._stopping,
+            telemetry=telemetry,
         )
         self._backoff = Backoff(self._timing.first, self._timing.most)
         self._accepted: tuple[SliceContent, ...] | None = None
@@ -81,7 +94,6 @@ class Publisher:
         self._not_before = 0.0
         self._status = PublisherStatus()
         self._refused = False
-        self._troubles = Troubles()
         self._threads = [
             threading.Thread(target=self.run, name="publisher", daemon=True),
             threading.Thread(target=self._watcher.run, name="publisher-watch", daemon=True),
@@ -219,7 +231,8 @@ class Publisher:
         dropped = self._session.dropped
         # Before the status: who sees "synced" may rely on having been told.
         if dropped.fields and dropped.fields != self._status.dropped:
-            self._tell_dropped(dropped)
+            self._drops.tell(dropped)
+            self._on_dropped(dropped)
         self._accepted = desired
         with self._wake:
             self._status = PublisherStatus(
@@ -229,6 +242,8 @@ class Publisher:
             recovered = self._troubles.over()
             self._refused, self._not_before = False, 0.0
         self._backoff.reset()
+        if recovered:
+            self._on_back()
         if result.writes or recovered:
             devices = sum(len(part.devices) for part in desired)
             log.info(
@@ -236,22 +251,13 @@ class Publisher:
                 devices, result.slices, result.generation, result.writes,
             )  # fmt: skip
 
-    def _tell_dropped(self, dropped: Dropped) -> None:
-        gates = ", ".join(GATES[feature] for feature in dropped.features)
-        cause = f"feature gates that are off: {gates}" if gates else "see its mutating admission webhooks"
-        log.warning(
-            "the API server does not store %s of the ResourceSlices of node %s as they are sent (%s)",
-            ", ".join(dropped.fields), self._node, cause,
-        )  # fmt: skip
-        if self._on_dropped is not None:
-            self._on_dropped(dropped)
-
     def _failed(self, error: Exception, desired: tuple[SliceContent, ...]) -> None:
         """Plan the next try, and say it once: a line for each kind of trouble until it is over, none for each try."""
         if self._stopping.is_set():
             return  # the connection was cut to stop us
         if isinstance(error, Forbidden | Unauthorized) and not error.cure:
             error.cure = _CURE
+        self._telemetry.count(PUBLISH_ERRORS, error=type(error).__name__)
         text = str(error) if isinstance(error, DraError) else repr(error)
         with self._wake:
             self._due = self._due or time.monotonic()
@@ -262,13 +268,20 @@ class Publisher:
             self._refused = isinstance(error, Invalid)
             news = self._troubles.is_new(error)
         if news:
-            traceback = None if isinstance(error, DraError) else error
-            log.error(
-                "the ResourceSlices of node %s are not published: %s", self._node, text, exc_info=traceback
-            )
+            self._tell_failed(error, text)
+
+    def _tell_failed(self, error: Exception, text: str) -> None:
+        said = f"the ResourceSlices of node {self._node} are not published: {text}"
+        log.error("%s", said, exc_info=None if isinstance(error, DraError) else error)
+        if isinstance(error, Invalid):
+            self._telemetry.event(Reason.SLICES_REFUSED, said)
 
     def _pause(self, error: Exception) -> float:
         if isinstance(error, Invalid):
             return self._timing.refused
         pause = self._backoff.next()
         return max(pause, error.retry_after) if isinstance(error, Throttled) else pause
+
+
+def _ignore(_dropped: Dropped | None = None) -> None:
+    """Tell nobody."""

@@ -11,29 +11,11 @@ from typing import Any
 from dra_common.errors import Conflict, NotFound
 from dra_common.ports import ApiServer
 from dra_common.publisher.compare import content, digest, dropped_fields, fingerprint
+from dra_common.publisher.drops import Dropped
 from dra_common.publisher.sync import SLICES, Owner, SyncPlan, plan_sync
 from dra_common.publisher.watcher import Change
-from dra_common.slices import FeatureName, SliceContent
-
-_FEATURES: Mapping[str, FeatureName] = {
-    "sharedCounters": "partitionable",
-    "devices[].consumesCounters": "partitionable",
-    "devices[].taints": "taints",
-    "devices[].allowMultipleAllocations": "consumable_capacity",
-    "devices[].capacity[].requestPolicy": "consumable_capacity",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """Fields that the server stored differently from what it was sent, and the features they tell to be off."""
-
-    fields: tuple[str, ...]
-
-    @property
-    def features(self) -> tuple[FeatureName, ...]:
-        """Names for ``ServerFeatures.without``; a field of no known feature has none."""
-        return tuple(sorted({_FEATURES[field] for field in self.fields if field in _FEATURES}))
+from dra_common.slices import SliceContent
+from dra_common.telemetry import SLICE_WRITES, Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +47,7 @@ class Session:
         node_uid: looks up the Node's UID. Raises DraError.
         on_listed: gets the version of every list, for a watch to start from.
         stopping: once set, nothing is written any more.
+        telemetry: counts what is written.
     """
 
     def __init__(
@@ -76,9 +59,10 @@ class Session:
         node_uid: Callable[[], str],
         on_listed: Callable[[str], None],
         stopping: threading.Event,
+        telemetry: Telemetry,
     ) -> None:
         self._api, self._driver, self._node, self._node_uid = api, driver, node, node_uid
-        self._on_listed, self._stopping = on_listed, stopping
+        self._on_listed, self._stopping, self._telemetry = on_listed, stopping, telemetry
         self._uid = ""
         self._listed = ""
         self._known: dict[str, Held] = {}
@@ -153,6 +137,7 @@ class Session:
     def _delete(self, name: str, uid: str, version: str) -> None:
         with contextlib.suppress(NotFound):  # somebody was faster
             self._api.delete(f"{SLICES}/{name}", uid=uid, resource_version=version)
+            self._telemetry.count(SLICE_WRITES, verb="delete")
         self._known.pop(name, None)
 
     def _write(self, item: Mapping[str, Any]) -> None:
@@ -166,6 +151,7 @@ class Session:
                 raise Conflict(
                     f"ResourceSlice {name} was deleted while it was to be updated", status=404
                 ) from error
+        self._telemetry.count(SLICE_WRITES, verb="update" if name else "create")
         self._known[stored["metadata"]["name"]] = Held.of(stored)
         self._compare(item["spec"], stored["spec"])
 

@@ -40,8 +40,12 @@ class Troubles:
         """Whether nobody was told of this yet; now somebody is."""
         kind = _kind(error)
         new = kind not in self._known
-        self._known.add(kind)
+        self._known = self._known | {kind}  # another thread may be reading the old set
         return new
+
+    def knows(self, error: Exception) -> bool:
+        """Whether this trouble was told and is not over; for any thread."""
+        return _kind(error) in self._known
 
     def forget(self, family: type[Exception]) -> None:
         """Tell errors of exactly this class again."""
@@ -50,7 +54,7 @@ class Troubles:
     def over(self) -> bool:
         """Something worked: tell everything again from now on. Returns whether there was any trouble."""
         had = bool(self._known)
-        self._known.clear()
+        self._known = set()
         return had
 
 

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 _BREATH = 0.1
 """Seconds between a watch that ended as agreed and the next one."""
 
+_WORTH_TELLING = 2
+"""Failures in a row, without an event between them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -37,27 +40,34 @@ class Watcher:
         selector: field selector of the slices to watch.
         on_change: called for each event but bookmarks, in this thread.
         on_gone: called when a new list is needed; the answer is :meth:`start_from`.
+        on_back: called when a watch is open again after one that was not ended in good order.
+        is_known: whether somebody told of this trouble already, who is to tell its end too.
         backoff: pauses after a watch that failed or gave nothing.
         pacer: how often a watch may begin, whatever became of those before.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it connects, wired once, by the publisher
         self,
         api: ApiServer,
         selector: str,
         *,
         on_change: Callable[[Change], None],
         on_gone: Callable[[], None],
+        on_back: Callable[[], object] = lambda: None,
+        is_known: Callable[[Exception], bool] = lambda _error: False,
         backoff: Backoff,
         pacer: Pacer | None = None,
     ) -> None:
         self._api, self._query = api, {"fieldSelector": selector}
-        self._on_change, self._on_gone = on_change, on_gone
+        self._on_change, self._on_gone, self._on_back = on_change, on_gone, on_back
+        self._is_known = is_known
         self._backoff, self._pacer = backoff, pacer or Pacer()
         self._version = ""
         self._listed = threading.Condition()
         self._stopping = threading.Event()
-        self._lost = False
+        self._failures = 0
+        self._told = False
+        self._deaf = False
         self._stream: EventStream | None = None
 
     def start_from(self, version: str) -> None:
@@ -100,32 +110,40 @@ class Watcher:
             return max(error.retry_after, self._backoff.next())
         except ClusterError as error:
             self._report(error)
-            if error.status:
+            if error.status or self._deaf:
                 # It may never give us a watch (RBAC), or not from this version (restored from a backup, its versions
-                # began anew): the list finds what a watch would have told.
+                # began anew), or a proxy keeps the events to itself: the list finds what a watch would have told.
                 self._relist()
         except Exception as error:  # noqa: BLE001 - a dead thread would hear of nothing any more
             self._report(error)
         return self._backoff.next()
 
     def _follow(self) -> bool:
-        heard, began = False, time.monotonic()
+        """Take the events of one watch; returns whether it was of any use."""
+        heard, self._deaf, began = False, False, time.monotonic()
         self._stream = self._api.watch(SLICES, query=self._query, resource_version=self._version)
-        with self._stream as events:
-            # Asked after the request is under way: from here on stop() can end it.
-            for event in () if self._stopping.is_set() else events:
-                if self._stopping.is_set():
-                    break
-                heard = True
-                self._take(event)
-        return heard or time.monotonic() - began > self._backoff.most
+        try:
+            with self._stream as events:
+                if self._failures:
+                    self._on_back()
+                # Asked after the request is under way: from here on stop() can end it.
+                for event in () if self._stopping.is_set() else events:
+                    if self._stopping.is_set():
+                        break
+                    heard = True
+                    self._take(event)
+        finally:
+            lasted = time.monotonic() - began > self._backoff.most
+            self._deaf = lasted and not heard
+        return heard or lasted
 
     def _take(self, event: WatchEvent) -> None:
         metadata = event.object["metadata"]
         self._version = metadata["resourceVersion"]
         self._backoff.reset()
-        if self._lost:
-            self._lost = False
+        self._failures = 0
+        if self._told:
+            self._told = False
             log.info("the watch of ResourceSlices is back")
         if event.type != "BOOKMARK":
             deleted = event.type == "DELETED"
@@ -142,8 +160,13 @@ class Watcher:
         self._on_gone()
 
     def _report(self, error: Exception) -> None:
-        if self._lost or self._stopping.is_set():
+        """Say that the watch is lost, once, if it was not just cut: load balancers and upgrades do that all day."""
+        self._failures += 1
+        ours = not isinstance(error, DraError)
+        if self._told or self._stopping.is_set() or self._is_known(error):
             return
-        self._lost = True
-        text, traceback = (str(error), None) if isinstance(error, DraError) else (repr(error), error)
+        if self._failures < _WORTH_TELLING and not ours:
+            return
+        self._told = True
+        text, traceback = (repr(error), error) if ours else (str(error), None)
         log.warning("the watch of ResourceSlices is lost, it is tried again: %s", text, exc_info=traceback)

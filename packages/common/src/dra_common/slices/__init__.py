@@ -12,17 +12,19 @@ from __future__ import annotations
 from dra_common.model import Snapshot
 from dra_common.slices.content import SliceContent, Slices, Withdrawn
 from dra_common.slices.degrade import degrade
-from dra_common.slices.features import GATES, FeatureName, ServerFeatures
+from dra_common.slices.features import COSTS, GATES, FeatureName, ServerFeatures, parse_features
 from dra_common.slices.pack import pack
 from dra_common.slices.rules import check
 
 __all__ = [
+    "COSTS",
     "GATES",
     "FeatureName",
     "ServerFeatures",
     "SliceContent",
     "Slices",
     "Withdrawn",
+    "parse_features",
     "to_slices",
 ]
 

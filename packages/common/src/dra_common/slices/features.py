@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from dra_common.errors import SettingsError
+
 FeatureName = Literal["taints", "partitionable", "consumable_capacity"]
 
 GATES: Mapping[FeatureName, str] = {
@@ -14,6 +16,13 @@ GATES: Mapping[FeatureName, str] = {
     "consumable_capacity": "DRAConsumableCapacity",
 }
 """The feature gates of kube-apiserver; with the gate off it clears the fields without a word (KEP-5055, 4815, 5075)."""
+
+COSTS: Mapping[FeatureName, str] = {
+    "taints": "a device that should keep pods away is not published at all, unless a claim holds it",
+    "partitionable": "of devices that share hardware only those are published that can all be used at once",
+    "consumable_capacity": "devices that several claims could share are not published",
+}
+"""What a cluster loses without the feature."""
 
 _ON_BY_DEFAULT = (1, 36)
 _COUNTERS_IN_SLICES_OF_THEIR_OWN = (1, 35)
@@ -62,3 +71,25 @@ class ServerFeatures:
     def max_taints(self) -> int:
         """Most taints of one device."""
         return 16 if self.version >= _MORE_TAINTS else 4
+
+    @property
+    def on(self) -> frozenset[FeatureName]:
+        """The features that slices may use."""
+        return frozenset(name for name in GATES if getattr(self, name))
+
+
+def parse_features(text: str, option: str) -> tuple[FeatureName, ...]:
+    """Return the features of a comma-separated list; each may be written as its feature gate.
+
+    Raises SettingsError, naming ``option``, for anything else.
+    """
+    known: dict[str, FeatureName] = {gate: name for name, gate in GATES.items()} | {
+        name: name for name in GATES
+    }
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if unknown := sorted(set(words) - set(known)):
+        allowed = ", ".join(f"{name} (or {gate})" for name, gate in GATES.items())
+        raise SettingsError(
+            f"{option} {unknown[0]!r} is not a feature", cure=f"allowed, comma-separated: {allowed}"
+        )
+    return tuple(name for name in GATES if name in {known[word] for word in words})

@@ -71,7 +71,7 @@ class Api:
 
     def _many(self, request: Request, target: Target) -> Answer | Stream:
         if request.method == "POST":
-            return Answer(201, self.registry.create(target, _body(request)))
+            return Answer(201, self.registry.create(target, _body(request), dry_run=request.is_dry_run))
         selector = self._selector(request, target)
         if request.is_watch:
             return self._watch(request, target, selector)

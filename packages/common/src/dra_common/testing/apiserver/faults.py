@@ -9,8 +9,8 @@ from typing import Literal
 
 from dra_common.testing.apiserver.status import Refusal
 
-Mood = int | Literal["drop", "hang", "half", "garbage"]
-"""An HTTP status; or: close without an answer, stay silent, break off in the middle, answer with HTML."""
+Mood = int | Literal["drop", "hang", "half", "stall", "garbage"]
+"""An HTTP status; or: close without an answer, stay silent, break off in the middle, fall silent there, send HTML."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Faults:
         """Spoil requests.
 
         Args:
-            status: an HTTP status, ``drop``, ``hang``, ``half`` or ``garbage``.
+            status: an HTTP status, ``drop``, ``hang``, ``half``, ``stall`` or ``garbage``.
             method: ``GET``, ``POST`` …, or ``WATCH``; None = any (a watch is a ``GET`` too).
             path: a regular expression searched in the path with its query.
             count: for how many requests; None = until :meth:`clear`.

@@ -240,9 +240,9 @@ class _Handler(BaseHTTPRequestHandler):
             page = Answer(200, "<html><body>captive portal</body></html>", {"Content-Type": "text/html"})
             self._send(page)
             return
-        if fault.mood == "half":
+        if fault.mood in ("half", "stall"):
             self._half(request, answer)
-        while fault.mood == "hang" and not self._stopped() and not self._client_left(_POLL):
+        while fault.mood in ("hang", "stall") and not self._stopped() and not self._client_left(_POLL):
             pass
         raise _Gone
 

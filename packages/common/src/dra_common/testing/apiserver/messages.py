@@ -26,6 +26,11 @@ class Request:
         """Whether it asks for a stream."""
         return self.method == "GET" and self.query.get("watch", "") in ("1", "true")
 
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether nothing is to be kept of what it writes."""
+        return self.query.get("dryRun") == "All"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -38,8 +38,8 @@ class Registry:
 
     # ------------------------------------------------------------------ writing
 
-    def create(self, target: Target, body: Json) -> Json:
-        """POST. Raises Refusal (400 wrong kind, 409 exists, 422 rules)."""
+    def create(self, target: Target, body: Json, *, dry_run: bool = False) -> Json:
+        """POST; a dry run is not stored. Raises Refusal (400 wrong kind, 409 exists, 422 rules)."""
         resource = target.resource
         item = _typed(resource, body)
         with self.store.changed:
@@ -51,6 +51,8 @@ class Registry:
             enforce(named, resource.rules.check(item, None))
             if self.store.get(resource, named.key) is not None:
                 raise exists(named)
+            if dry_run:
+                return item
             return self.store.put(resource, named.key, item)
 
     def replace(self, target: Target, body: Json) -> Json:

@@ -22,6 +22,7 @@ from dra_common.testing.apiserver.table import resources
 
 T = TypeVar("T")
 _TICK = 0.05
+_LAST_WITHOUT_DRA = "1.33"
 
 
 class FakeApiServer:
@@ -32,7 +33,8 @@ class FakeApiServer:
 
     Args:
         port: 0 = any free port; the same one is used again after :meth:`stop` and :meth:`start`.
-        version: the imitated Kubernetes, ``1.34`` to ``1.37``: decides limits and the defaults of the gates.
+        version: the imitated Kubernetes, ``1.34`` to ``1.37``: decides limits and the defaults of the gates; ``1.33``
+            has no ``resource.k8s.io/v1``.
         feature_gates: gates that differ from the default; fields of a gate that is off are dropped without a word.
         token: bearer token that is required; None = anybody may do anything.
         bookmark_interval: seconds between bookmarks (the real server: 60).
@@ -53,8 +55,8 @@ class FakeApiServer:
         self.faults = Faults()
         self.token = token
         self._store = Store()
-        self._resources = resources(Features.of(version, feature_gates or {}))
-        self._api = Api(self._store, self._resources, version=version, bookmark_interval=bookmark_interval)
+        self._bookmark_interval = bookmark_interval
+        self._become(version, feature_gates or {})
         self._port = port
         self._latency = 0.0
         self._running = threading.Event()
@@ -91,6 +93,23 @@ class FakeApiServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def upgrade(self, version: str, feature_gates: Mapping[str, bool] | None = None) -> None:
+        """Be another Kubernetes, or the same with other gates, from now on: a restart on the same objects.
+
+        For an older version it is a rollback. 1.33 and older serve no ``resource.k8s.io/v1``.
+        """
+        self.stop()
+        self._become(version, feature_gates or {})
+        self.start()
+
+    def _become(self, version: str, gates: Mapping[str, bool]) -> None:
+        served = version != _LAST_WITHOUT_DRA
+        self._resources = resources(Features.of(version, gates) if served else None)
+        self._store.serve(self._resources.values())
+        self._api = Api(
+            self._store, self._resources, version=version, bookmark_interval=self._bookmark_interval
+        )
 
     # ------------------------------------------------------------------ address
 
@@ -160,8 +179,10 @@ class FakeApiServer:
 
     @property
     def writes(self) -> tuple[Request, ...]:
-        """The requests that are no GET."""
-        return tuple(request for request in self.requests if request.method != "GET")
+        """The requests that are no GET and no dry run."""
+        return tuple(
+            request for request in self.requests if request.method != "GET" and not request.is_dry_run
+        )
 
     def forget_requests(self) -> None:
         """Empty the request log."""

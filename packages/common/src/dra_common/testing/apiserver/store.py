@@ -96,6 +96,14 @@ class Store:
                 subscription.pending.append(change)
         self.changed.notify_all()
 
+    def serve(self, resources: Iterable[Resource]) -> None:
+        """Go on with other rules for the same kinds, as after an upgrade: objects stay, the history is forgotten."""
+        with self.changed:
+            now = {resource.kind: resource for resource in resources}
+            if self._objects:
+                self._objects = {now.get(old.kind, old): objects for old, objects in self._objects.items()}
+                self.expire()
+
     # ------------------------------------------------------------------ watches
 
     def subscribe(self, resource: Resource, version: int) -> Subscription:

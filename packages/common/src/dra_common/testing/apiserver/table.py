@@ -8,12 +8,19 @@ from dra_common.testing.apiserver.resources import Resource
 from dra_common.testing.apiserver.slices import SliceRules
 
 
-def resources(features: Features) -> dict[str, Resource]:
-    """Return plural name -> resource, for one server version and its gates."""
-    dra = ("resource.k8s.io", "v1")
+def resources(features: Features | None) -> dict[str, Resource]:
+    """Return plural name -> resource, for one server version and its gates; None = without ``resource.k8s.io/v1``."""
     entries = (
         Resource("", "v1", "nodes", "Node", has_status=True),
         Resource("", "v1", "pods", "Pod", namespaced=True, selectable=("spec.nodeName",), has_status=True),
+        *(_dra(features) if features else ()),
+    )
+    return {entry.plural: entry for entry in entries}
+
+
+def _dra(features: Features) -> tuple[Resource, ...]:
+    dra = ("resource.k8s.io", "v1")
+    return (
         Resource(*dra, "deviceclasses", "DeviceClass", generation=True),
         Resource(
             *dra,
@@ -32,4 +39,3 @@ def resources(features: Features) -> dict[str, Resource]:
             rules=ClaimRules(features),
         ),
     )
-    return {entry.plural: entry for entry in entries}
