@@ -170,7 +170,7 @@ def test_trouble_while_publishing_is_said_once_and_passes(
     since = len(lines(node))
     fault = node.api.faults.add(status=status, method="POST", path=SLICES, retry_after=1)
     wipe(node)
-    wait_until(lambda: fault.hits >= 3, "three tries")
+    wait_until(lambda: fault.hits >= 3 and since_trouble(node, since), "three tries and the complaint")
     assert not node.slices()
     assert is_alive(node)
     node.api.faults.clear()
