@@ -22,6 +22,7 @@ from dra_common.driver import Driver
 from dra_common.model import Phase
 from dra_common.simulate import control, profile
 from dra_common.simulate.table import ROWS, Row, Step
+from dra_common.telemetry import PROCESS_ROWS, Reason, rows
 from dra_common.testing.knobs import KnobDriver
 from pydantic import BaseModel
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -79,6 +80,24 @@ def _default(value: object) -> str:
 def error_tree() -> str:
     """Return the tree of error classes as ``dra_common.errors`` draws it."""
     return block(literal(dra_common.errors, "text"))
+
+
+def metrics() -> str:
+    """Return every metric with its labels."""
+    ours = [(row, ("driver", *row.labels)) for row in rows()]
+    process = [(row, ()) for row in PROCESS_ROWS]
+    lines = [
+        (code(row.name), row.kind, ", ".join(map(code, labels)), row.help)
+        for row, labels in (*ours, *process)
+    ]
+    return table(("metric", "type", "labels", "meaning"), lines)
+
+
+def event_reasons() -> str:
+    """Return the reasons of Events with their types."""
+    return table(
+        ("reason", "type", "meaning"), [(code(each.value), each.type, each.meaning) for each in Reason]
+    )
 
 
 def layers() -> str:

@@ -2,7 +2,8 @@
 
 .. code-block:: text
 
-    start: the kubelet's folders -> state folders -> recovery -> first look at the machine -> sockets -> publish.lock
+    start: the kubelet's folders -> state folders -> probes, metrics, Events -> recovery -> first look at the machine
+           -> sockets -> publish.lock
     stop:  publish.lock, for the next instance -> sockets (calls in flight finish) -> reconciler; ResourceSlices stay
 
 Only while ``publish.lock`` is ours the publisher and garbage collection run; calls of the kubelet are answered without
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from dra_common.cdi import SpecDir
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
 from dra_common.definition import Definition
 from dra_common.engine import Engine
+from dra_common.events import Events
 from dra_common.garbage import Collector
 from dra_common.holds import FileHolds
 from dra_common.hosts import open_host, open_uevents
@@ -30,6 +33,7 @@ from dra_common.kubelet import HealthServer, KubeletPlugin
 from dra_common.kubelet.folders import make_plugin_dir, require_registry
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
+from dra_common.monitoring import claims_by_phase, devices_by_health, open_endpoint, open_metrics
 from dra_common.ports import ApiServer, ClaimReader, Doorbell
 from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
@@ -38,6 +42,18 @@ from dra_common.records import FileRecords, claims_folder
 from dra_common.recovery import Recovery, failed_devices
 from dra_common.settings import Settings
 from dra_common.slicer import Slicer
+from dra_common.telemetry import (
+    CLAIMS,
+    CLAIMS_IN_FLIGHT,
+    DEVICES,
+    DEVICES_HELD,
+    SILENT,
+    SLICES_SYNCED,
+    Row,
+    Samples,
+    Telemetry,
+    Together,
+)
 from dra_common.turn import Turn
 
 _log = logging.getLogger(__name__)
@@ -69,15 +85,21 @@ class App:
         self._driver, self._settings = definition.driver, settings
         self._data = settings.kubelet_plugins_dir / definition.driver.name
         self._host = open_host(settings.host)
-        self._api = connect(str(settings.kubeconfig) if settings.kubeconfig else None)
+        # None: nobody asks for numbers, and their library is not loaded.
+        self._metrics = open_metrics(definition.driver.name, version) if settings.http_endpoint else None
+        counts = self._metrics or SILENT
+        self._api = connect(str(settings.kubeconfig) if settings.kubeconfig else None, counts=counts)
+        self._events = Events(self._api, definition.driver.name, settings.node_name, counts=counts)
+        self._telemetry: Telemetry = Together(counts, self._events)
         # Before anything is written: a wrong path must not fill up with state that nobody ever finds.
         require_registry(settings.kubelet_registry_dir)
         make_plugin_dir(self._data)
         self._state = _state(self._data, settings, definition.driver)
         self._locks = FileLocks(claims_folder(self._data), self._data / "hardware")
         self._readiness = Readiness()
+        self._inventory = Inventory(definition.driver.name)
         who = f"{definition.program} {version}" + (f", pod {settings.pod_uid}" if settings.pod_uid else "")
-        self._turn = Turn(self._data / "publish.lock", who=who)
+        self._turn = Turn(self._data / "publish.lock", who=who, telemetry=self._telemetry)
 
     def start(self, stack: ExitStack) -> None:
         """Start everything; ``stack`` stops it again, also what was started before a failure. Raises DraError."""
@@ -85,26 +107,51 @@ class App:
         health = HealthServer(self._settings.healthcheck_port, self._readiness)
         health.start()
         stack.callback(health.stop)
+        self._tell(stack)
         slicer = self._publishing(self._api)
         reconciler = self._reconciler(slicer)
         lifecycle = self._recover(reconciler)
         reconciler.start()
+        self._readiness.add_check(reconciler.why_dead)
         stack.callback(slicer.stop)
         stack.callback(reconciler.stop)
         claims = ClusterClaims(self._api)
         self._serve(lifecycle, claims, stack)
-        self._turn.add(
-            Collector(lifecycle, self._state, self._locks, claims, period=self._settings.gc_seconds)
+        collector = Collector(
+            lifecycle,
+            self._state,
+            self._locks,
+            claims,
+            period=self._settings.gc_seconds,
+            telemetry=self._telemetry,
         )
+        self._turn.add(collector)
         # Stopped first: the next instance publishes while calls in flight finish here.
         stack.callback(self._turn.stop)
         self._turn.start()
         slicer.start()
 
+    def _tell(self, stack: ExitStack) -> None:
+        """Write Events and serve metrics from the start on, so that they tell of a start that hangs, too."""
+        self._events.start()
+        stack.callback(self._events.stop)
+        if self._metrics is not None:
+            endpoint = open_endpoint(self._settings.http_endpoint, self._metrics, self._readiness)
+            endpoint.start()
+            stack.callback(endpoint.stop)
+        name, inventory, state = self._driver.name, self._inventory, self._state
+        self._show(DEVICES, lambda: devices_by_health(inventory.snapshot, name))
+        self._show(DEVICES_HELD, lambda: {(): len(state.holds.holders())})
+        self._show(CLAIMS, lambda: claims_by_phase(state.records))
+
+    def _show(self, gauge: Row, read: Callable[[], Samples]) -> None:
+        if self._metrics is not None:
+            self._metrics.gauge(gauge, read)
+
     def _publishing(self, api: ApiServer) -> Slicer:
         node = self._settings.node_name
         driver = self._driver.name
-        drops = Drops(node)
+        drops = Drops(node, self._telemetry)
 
         def make() -> Publisher:
             return Publisher(
@@ -115,10 +162,13 @@ class App:
                 drops=drops,
                 on_dropped=lambda dropped: slicer.without(dropped.features),
                 on_back=slicer.look_again,
+                telemetry=self._telemetry,
             )
 
         publisher = PublisherInTurn(make)
         self._turn.add(publisher)
+        self._readiness.add_check(publisher.why_dead)
+        self._show(SLICES_SYNCED, lambda: {(): publisher.status().synced} if self._turn.held else {})
         slicer = Slicer(
             driver,
             publish=publisher.publish,
@@ -132,7 +182,7 @@ class App:
         return Reconciler(
             self._driver,
             self._host,
-            Inventory(self._driver.name),
+            self._inventory,
             publish=slicer.take,
             held=lambda: {device for device, _ in self._state.holds.holders()},
             failed=lambda: failed_devices(self._state),
@@ -141,8 +191,10 @@ class App:
         )
 
     def _recover(self, doorbell: Doorbell) -> Lifecycle[Any]:
-        lifecycle = Lifecycle(self._driver, self._host, self._state, doorbell, self._host.boot_id())
-        Recovery(lifecycle, self._state, self._locks).run()
+        lifecycle = Lifecycle(
+            self._driver, self._host, self._state, doorbell, self._host.boot_id(), telemetry=self._telemetry
+        )
+        Recovery(lifecycle, self._state, self._locks, telemetry=self._telemetry).run()
         self._readiness.met("recovered")
         return lifecycle
 
@@ -155,7 +207,9 @@ class App:
             claims=engine,
             readiness=self._readiness,
             pod_uid=self._settings.pod_uid,
+            counts=self._telemetry,
         )
+        self._show(CLAIMS_IN_FLIGHT, plugin.in_flight)
         stack.callback(plugin.stop, _GRACE)
         plugin.start()
 

@@ -7,7 +7,7 @@ start can mend. Both answers come from memory and from checks that never block.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 Condition = Literal["recovered", "serving", "registered"]
@@ -44,6 +44,11 @@ class Readiness:
         with self._lock:
             self._checks.append(check)
 
+    def conditions(self) -> Mapping[Condition, str]:
+        """Return every condition, in order -> why it does not hold, ``""`` if it does."""
+        with self._lock:
+            return {name: self._unmet.get(name, "") for name in self._order}
+
     @property
     def alive(self) -> bool:
         """Whether no check complains."""
@@ -62,6 +67,11 @@ class Readiness:
 
     def why_not(self) -> str:
         """Return everything that keeps the driver from being ready, ``""`` if ready: ``registered: not yet``."""
-        with self._lock:
-            unmet = [f"{name}: {self._unmet[name]}" for name in self._order if name in self._unmet]
+        unmet = [f"{name}: {why}" for name, why in self.conditions().items() if why]
         return "; ".join(filter(None, (*unmet, self.why_dead())))
+
+
+def ended(threads: Iterable[threading.Thread], *, stopped: bool) -> str:
+    """Return which of ``threads`` were started and have ended, as a liveness check says it; ``""`` when stopped."""
+    dead = [thread.name for thread in threads if thread.ident is not None and not thread.is_alive()]
+    return f"thread {', '.join(dead)} has ended" if dead and not stopped else ""

@@ -15,6 +15,7 @@ from dra_common.errors import DraError
 from dra_common.inventory import Inventory, Taints, revert_failed_taint
 from dra_common.model import Snapshot
 from dra_common.ports import Host, UeventSource
+from dra_common.readiness import ended
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Reconciler:
         self._trouble = ""
         self._problems: tuple[str, ...] = ()
         self._next_look = 0.0
+        self._stopped = False
         self._threads = [Thread(target=self._answer, name="reconcile", daemon=True)]
         self._listener = _Listener(uevents, self.ring, self._timing) if uevents else None
         if self._listener:
@@ -92,12 +94,17 @@ class Reconciler:
 
     def stop(self) -> None:
         """End both threads at once; a look that hangs in the kernel is left behind. May be called again."""
+        self._stopped = True
         self._bell.close()
         if self._listener:
             self._listener.stop()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(_JOIN_SECONDS)
+
+    def why_dead(self) -> str:
+        """Return which of our threads has ended although nobody stopped it, ``""`` if none."""
+        return ended(self._threads, stopped=self._stopped)
 
     def reconcile_once(self) -> Snapshot:
         """Look now, in this thread, and return what is true after it.

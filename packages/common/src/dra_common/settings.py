@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 from dra_common.errors import SettingsError
@@ -16,7 +17,7 @@ from dra_common.slices import FeatureName
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NODE_NAME_LIMIT = 253
 _POD_UID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
-_LAST_PORT = 65535
+_LAST_PORT, _PORT_DIGITS = 65535, 5
 _LONGEST_PERIOD = 86400
 
 
@@ -64,6 +65,7 @@ class Settings:
         cdi_dynamic_root: folder of per-claim CDI files, emptied at boot.
         kubeconfig: path of a kubeconfig; None = the in-cluster service account.
         healthcheck_port: TCP port of the gRPC health service on all addresses; negative = off.
+        http_endpoint: ``address:port`` of metrics and probes over HTTP, ``:port`` = all addresses; empty = off.
         rescan_seconds: how often the machine is looked at when no event rings.
         gc_seconds: how often claims are looked at that nobody finishes or that may be over.
         server_features_off: not used in slices although the API server would store it, because a scheduler of the
@@ -80,6 +82,7 @@ class Settings:
     cdi_dynamic_root: Path = Path("/var/run/cdi")
     kubeconfig: Path | None = None
     healthcheck_port: int = 51516
+    http_endpoint: str = ""
     rescan_seconds: float = 60.0
     gc_seconds: float = 60.0
     server_features_off: tuple[FeatureName, ...] = ()
@@ -105,6 +108,8 @@ class Settings:
             raise SettingsError(
                 msg, cure="allowed: 0 to 65535, or a negative number to switch the service off"
             )
+        if self.http_endpoint:
+            parse_endpoint(self.http_endpoint)
         _check_period("--rescan-seconds (RESCAN_SECONDS)", self.rescan_seconds)
         _check_period("--gc-seconds (GC_SECONDS)", self.gc_seconds)
         if self.kubeconfig is not None and not self.kubeconfig.is_file():
@@ -117,6 +122,30 @@ def _check_period(name: str, seconds: float) -> None:
     if not 1 <= seconds <= _LONGEST_PERIOD:
         msg = f"{name} {seconds:g} is not possible"
         raise SettingsError(msg, cure=f"allowed: 1 to {_LONGEST_PERIOD}")
+
+
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """Return the IP address (empty = all) and port of ``:9090``, ``127.0.0.1:9090`` or ``[::1]:9090``.
+
+    Raises SettingsError.
+    """
+    host, colon, port = text.rpartition(":")
+    address = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if colon and _is_address(address, bracketed=address != host) and _is_port(port):
+        return address, int(port)
+    msg = f"--http-endpoint (HTTP_ENDPOINT) {text!r} is not an address with a port"
+    raise SettingsError(msg, cure="allowed: :9090, 127.0.0.1:9090 or [::1]:9090; empty switches it off")
+
+
+def _is_address(text: str, *, bracketed: bool) -> bool:
+    try:
+        return isinstance(ip_address(text), IPv6Address) is bracketed if text else not bracketed
+    except ValueError:
+        return False
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS and int(text) <= _LAST_PORT
 
 
 def _check_folder(name: str, folder: Path, what: str) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dra_common.cluster import ClusterClient, connect
@@ -48,7 +49,7 @@ def at() -> Iterator[Callable[..., ClusterClient]]:
     """Make clients of an address."""
     clients: list[ClusterClient] = []
 
-    def make(address: str, **options: float) -> ClusterClient:
+    def make(address: str, **options: Any) -> ClusterClient:
         configuration = Configuration()
         configuration.host = address
         clients.append(ClusterClient(configuration, **options))

@@ -79,6 +79,14 @@ HealthcheckPort = Annotated[
         rich_help_panel=_KUBELET,
     ),
 ]
+HttpEndpoint = Annotated[
+    str,
+    typer.Option(
+        envvar="HTTP_ENDPOINT",
+        help="Address for /metrics, /healthz and /readyz over HTTP, as :9090 or 127.0.0.1:9090; empty = off.",
+        rich_help_panel=_KUBELET,
+    ),
+]
 SysfsRoot = Annotated[
     Path,
     typer.Option(envvar="SYSFS_ROOT", help="Where sysfs is mounted for this process.", rich_help_panel=_HOST),

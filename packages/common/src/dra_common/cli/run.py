@@ -31,6 +31,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         cdi_root: options.CdiRoot = _DEFAULT.cdi_root,
         cdi_dynamic_root: options.CdiDynamicRoot = _DEFAULT.cdi_dynamic_root,
         healthcheck_port: options.HealthcheckPort = _DEFAULT.healthcheck_port,
+        http_endpoint: options.HttpEndpoint = _DEFAULT.http_endpoint,
         sysfs_root: options.SysfsRoot = _DEFAULT.host.sysfs_root,
         devfs_root: options.DevfsRoot = _DEFAULT.host.devfs_root,
         procfs_root: options.ProcfsRoot = _DEFAULT.host.procfs_root,
@@ -57,6 +58,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
             cdi_dynamic_root=cdi_dynamic_root,
             kubeconfig=Path(kubeconfig) if kubeconfig else None,
             healthcheck_port=healthcheck_port,
+            http_endpoint=http_endpoint,
             rescan_seconds=rescan_seconds,
             gc_seconds=gc_seconds,
             server_features_off=parse_features(

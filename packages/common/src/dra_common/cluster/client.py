@@ -15,6 +15,7 @@ from dra_common.cluster.answers import Call
 from dra_common.cluster.transport import Transport
 from dra_common.cluster.watch import Watch
 from dra_common.errors import Gone
+from dra_common.telemetry import SILENT, Counts
 
 Json = dict[str, Any]
 
@@ -30,11 +31,14 @@ class ClusterClient:
 
     Args:
         configuration: where and who, see :func:`dra_common.cluster.config.connect`.
+        counts: is told of every request.
         watch_idle: seconds of silence after which a watch counts as broken. Servers send bookmarks every 60 s.
     """
 
-    def __init__(self, configuration: Configuration, *, watch_idle: float = 75.0) -> None:
-        self._transport = Transport(configuration)
+    def __init__(
+        self, configuration: Configuration, *, counts: Counts = SILENT, watch_idle: float = 75.0
+    ) -> None:
+        self._transport = Transport(configuration, counts)
         self._watch_idle = watch_idle
 
     @property

@@ -14,17 +14,19 @@ from kubernetes.config.incluster_config import InClusterConfigLoader
 
 from dra_common.cluster.client import ClusterClient
 from dra_common.errors import SettingsError
+from dra_common.telemetry import SILENT, Counts
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet mounts the pod's token and the cluster's CA."""
 
 
-def connect(kubeconfig: str | None = None) -> ClusterClient:
+def connect(kubeconfig: str | None = None, *, counts: Counts = SILENT) -> ClusterClient:
     """Return a client; nothing is sent yet.
 
     Args:
         kubeconfig: path of a kubeconfig; None or empty = the pod's ServiceAccount, whose token is read for each request
             because the kubelet rotates it.
+        counts: is told of every request.
 
     Raises SettingsError if the kubeconfig cannot be used, or if there is none and this is no pod.
     """
@@ -33,7 +35,7 @@ def connect(kubeconfig: str | None = None) -> ClusterClient:
         _from_file(Path(kubeconfig), configuration)
     else:
         _from_pod(configuration)
-    return ClusterClient(configuration)
+    return ClusterClient(configuration, counts=counts)
 
 
 def _from_pod(configuration: Configuration) -> None:

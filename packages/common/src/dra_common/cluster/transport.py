@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from contextlib import AbstractContextManager, nullcontext
+from http import HTTPStatus
 from typing import cast
 
 from kubernetes.client import ApiClient, Configuration
@@ -23,16 +24,20 @@ from dra_common.cluster import answers
 from dra_common.cluster.answers import TRANSPORT_ERRORS, Call
 from dra_common.effects import Step, effect
 from dra_common.errors import Unauthorized
+from dra_common.telemetry import API_REQUESTS, API_SECONDS, SILENT, Counts
 
 _POOL = 32
 _CONNECT = 5.0
 _CHUNK = 1 << 16
+_CODES = frozenset(int(status) for status in HTTPStatus)
+_NO_ANSWER, _STRANGE = "<error>", "other"
 
 
 class Transport:
     """One pool of connections to one API server."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, counts: Counts = SILENT) -> None:
+        self._counts = counts
         # urllib3 would try again by itself: four times the timeout, and a sleep on Retry-After. We decide that.
         configuration.retries = False
         configuration.connection_pool_maxsize = _POOL
@@ -54,7 +59,7 @@ class Transport:
 
     def open(self, call: Call, read: float) -> HTTPResponse:
         """Send a request and wait for the answer's head. Raises ClusterError unless the answer is 2xx."""
-        response = self._send(call, read)
+        response = self._counted(call, read)
         if not 200 <= response.status < 300:  # noqa: PLR2004 (HTTP status)
             body = self.read(call, response, read, time.monotonic() + read)
             raise answers.refused(call, response.status, response.headers, body)
@@ -80,6 +85,17 @@ class Transport:
             raise self._lost(call, error, timeout) from error
         response.release_conn()
         return b"".join(chunks)
+
+    def _counted(self, call: Call, read: float) -> HTTPResponse:
+        begun = time.monotonic()
+        code = _NO_ANSWER
+        try:
+            response = self._send(call, read)
+            code = str(response.status) if response.status in _CODES else _STRANGE
+        finally:
+            self._counts.count(API_REQUESTS, verb=call.verb, code=code)
+            self._counts.observe(API_SECONDS, time.monotonic() - begun, verb=call.verb)
+        return response
 
     def _send(self, call: Call, read: float) -> HTTPResponse:
         deadline = time.monotonic() + read

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from dra_common.kubelet.service import DraService
 from dra_common.kubelet.sockets import SocketPaths
 from dra_common.ports import ClaimService
 from dra_common.readiness import Readiness
+from dra_common.telemetry import SILENT, Counts
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class KubeletPlugin:
         pod_uid: of the pod that this process runs in, "" = only one instance of the driver runs on the node at a time.
         readiness: told about ``serving`` and ``registered``; asks whether the socket files are still ours.
         workers: claims worked on at a time, over all calls.
+        counts: is told of every claim's result.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class KubeletPlugin:
         readiness: Readiness,
         pod_uid: str = "",
         workers: int = DEFAULT_WORKERS,
+        counts: Counts = SILENT,
     ) -> None:
         paths = partial(SocketPaths.of, driver_name, plugin_dir, registry_dir)
         self.paths = paths(pod_uid)
@@ -68,13 +72,17 @@ class KubeletPlugin:
         self._registration = RegistrationService(
             driver_name, self.paths.dra, readiness, lambda: next(requests)
         )
-        self._dra = DraService(claims, self._workers, lambda: next(requests))
+        self._dra = DraService(claims, self._workers, lambda: next(requests), counts)
         self._servers: list[UnixServer] = []
 
     @property
     def registration_status(self) -> RegistrationStatus | None:
         """What the kubelet last said, None before its first word."""
         return self._registration.status
+
+    def in_flight(self) -> Mapping[tuple[str, ...], float]:
+        """Return (``prepare`` or ``unprepare``,) -> claims that are being worked on or wait for a worker."""
+        return self._workers.flights.counts()
 
     def start(self) -> None:
         """Listen: the DRA socket first, the registration socket last. Sockets of dead instances go then.
@@ -94,6 +102,7 @@ class KubeletPlugin:
             self.stop(grace=0)
             raise
         self._readiness.add_check(self.why_unreachable)
+        self._readiness.add_check(self._workers.flights.why_wedged)
         self._readiness.met("serving")
         log.info("listening on %s, registration on %s", self.paths.dra, self.paths.registration)
         self._instances.sweep()

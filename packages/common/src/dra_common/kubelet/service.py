@@ -16,10 +16,11 @@ import grpc
 from dra_common.deadline import Deadline
 from dra_common.kubelet._generated import dra_v1_pb2 as pb
 from dra_common.kubelet._generated import dra_v1_pb2_grpc as pb_grpc
-from dra_common.kubelet.batch import Call, ClaimWorkers, Outcome
+from dra_common.kubelet.batch import OPERATIONS, Call, ClaimWorkers, Operation, Outcome
 from dra_common.log import bind
 from dra_common.model import ClaimRef, PreparedDevice
 from dra_common.ports import ClaimService
+from dra_common.telemetry import CLAIM_OPERATIONS, CLAIM_SECONDS, SILENT, Counts
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,13 @@ T = TypeVar("T")
 
 CALL_SECONDS: Final = 45.0
 """How long a kubelet waits for either call; a client's own deadline counts if it is shorter."""
+
+_METHODS: Final[Mapping[Operation, str]] = {
+    "prepare": "NodePrepareResources",
+    "unprepare": "NodeUnprepareResources",
+}
+_SUCCESS: Final = "success"
+_ERROR: Final = "error"
 
 _MARGIN_SECONDS: Final = 1.0
 _MARGIN_SHARE: Final = 0.1
@@ -36,16 +44,26 @@ _MARGIN_SHARE: Final = 0.1
 class DraService(pb_grpc.DRAPluginServicer):
     """The DRA v1 service of one driver."""
 
-    def __init__(self, claims: ClaimService, workers: ClaimWorkers, next_request: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        claims: ClaimService,
+        workers: ClaimWorkers,
+        next_request: Callable[[], int],
+        counts: Counts = SILENT,
+    ) -> None:
         self._claims = claims
         self._workers = workers
         self._next_request = next_request
+        self._counts = counts
+        for operation in OPERATIONS:
+            # Shown from the start: a rate can be taken of the first claim, too.
+            counts.count(CLAIM_OPERATIONS, 0, operation=operation, result=_SUCCESS)
 
     def NodePrepareResources(  # noqa: N802 - wire name
         self, request: pb.NodePrepareResourcesRequest, context: grpc.ServicerContext
     ) -> pb.NodePrepareResourcesResponse:
         """Prepare all claims of the request."""
-        outcomes = self._run("NodePrepareResources", self._prepare, request.claims, context)
+        outcomes = self._run("prepare", self._prepare, request.claims, context)
         return pb.NodePrepareResourcesResponse(
             claims={
                 uid: pb.NodePrepareResourceResponse(devices=outcome.value, error=outcome.error)
@@ -57,7 +75,7 @@ class DraService(pb_grpc.DRAPluginServicer):
         self, request: pb.NodeUnprepareResourcesRequest, context: grpc.ServicerContext
     ) -> pb.NodeUnprepareResourcesResponse:
         """Undo all claims of the request."""
-        outcomes = self._run("NodeUnprepareResources", self._unprepare, request.claims, context)
+        outcomes = self._run("unprepare", self._unprepare, request.claims, context)
         return pb.NodeUnprepareResourcesResponse(
             claims={
                 uid: pb.NodeUnprepareResourceResponse(error=outcome.error)
@@ -67,20 +85,27 @@ class DraService(pb_grpc.DRAPluginServicer):
 
     def _run(
         self,
-        method: str,
+        operation: Operation,
         work: Callable[[ClaimRef, Deadline], T],
         claims: Iterable[pb.Claim],
         context: grpc.ServicerContext,
     ) -> Mapping[str, Outcome[T]]:
-        call = Call(self._next_request(), _deadline(context), context.add_callback)
+        call = Call(self._next_request(), _deadline(context), context.add_callback, operation)
         refs = [ClaimRef(claim.namespace, claim.name, claim.uid) for claim in claims]
-        with bind(request=call.request, method=method):
+        with bind(request=call.request, method=_METHODS[operation]):
             begun = time.monotonic()
             outcomes = self._workers.run(work, refs, call)
             failed = sum(bool(outcome.error) for outcome in outcomes.values())
             took = (time.monotonic() - begun) * 1000
             log.debug("answered: %d claims, %d of them failed, %.0f ms", len(outcomes), failed, took)
+        self._count(operation, outcomes.values())
         return outcomes
+
+    def _count(self, operation: Operation, outcomes: Iterable[Outcome[T]]) -> None:
+        for outcome in outcomes:
+            result = _ERROR if outcome.error else _SUCCESS
+            self._counts.count(CLAIM_OPERATIONS, operation=operation, result=outcome.kind or result)
+            self._counts.observe(CLAIM_SECONDS, outcome.seconds, operation=operation, result=result)
 
     def _prepare(self, ref: ClaimRef, deadline: Deadline) -> list[pb.Device]:
         devices = self._claims.prepare(ref, deadline)

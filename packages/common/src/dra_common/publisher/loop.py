@@ -17,6 +17,7 @@ from dra_common.publisher.drops import Dropped, Drops
 from dra_common.publisher.session import Session, Synced, selector_of
 from dra_common.publisher.status import PublisherStatus, Troubles
 from dra_common.publisher.watcher import Change, Watcher
+from dra_common.readiness import ended
 from dra_common.slices import SliceContent
 from dra_common.telemetry import PUBLISH_ERRORS, SILENT, Reason, Telemetry
 
@@ -120,6 +121,10 @@ class Publisher:
         """Start publishing, in threads. Called once."""
         for thread in self._threads:
             thread.start()
+
+    def why_dead(self) -> str:
+        """Return which of our threads has ended although nobody stopped it, ``""`` if none."""
+        return ended(self._threads, stopped=self._stopping.is_set())
 
     def stop(self) -> None:
         """Write nothing more; a request that is under way is waited for, with a limit. Fine if called again."""

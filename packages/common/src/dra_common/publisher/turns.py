@@ -36,6 +36,11 @@ class PublisherInTurn:
         with self._lock:
             return self._publisher.status() if self._publisher else PublisherStatus()
 
+    def why_dead(self) -> str:
+        """Return which thread of a publisher at work has ended, ``""`` if none."""
+        with self._lock:
+            return self._publisher.why_dead() if self._publisher else ""
+
     def begin(self) -> None:
         """Publish from now on."""
         with self._lock:

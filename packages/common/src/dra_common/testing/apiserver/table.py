@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dra_common.testing.apiserver.claims import ClaimRules
+from dra_common.testing.apiserver.events import EventRules
 from dra_common.testing.apiserver.features import Features
 from dra_common.testing.apiserver.resources import Resource
 from dra_common.testing.apiserver.slices import SliceRules
@@ -37,5 +38,14 @@ def _dra(features: Features) -> tuple[Resource, ...]:
             namespaced=True,
             has_status=True,
             rules=ClaimRules(features),
+        ),
+        Resource(
+            "events.k8s.io",
+            "v1",
+            "events",
+            "Event",
+            namespaced=True,
+            selectable=("reason", "type", "regarding.name", "regarding.kind"),
+            rules=EventRules(),
         ),
     )
