@@ -50,7 +50,7 @@ class KubeletPlugin:
         counts: is told of every claim's result.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it connects, wired once, in the composition root
         self,
         *,
         driver_name: str,
