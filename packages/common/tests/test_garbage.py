@@ -69,7 +69,7 @@ class Node:
             self.collector.collect()
 
     def done(self, action: str) -> int:
-        return self.bench.told.counts[f"dra_gc_actions_total{{{action}}}"]
+        return self.bench.told.counts[f"intel_dra_gc_actions_total{{{action}}}"]
 
     def prepared(self, name: str, *devices: str, level: int = 5) -> ClaimRef:
         ref = self.bench.claim(name, *devices, config=[config(level)])
@@ -334,7 +334,7 @@ def test_a_record_that_is_damaged_while_the_driver_serves_is_set_aside_and_told(
         node.passes(20)
     (line,) = caplog.messages
     assert "claim record set aside as uid-one.json.corrupt-1" in line
-    assert node.bench.told.counts["dra_claim_records_set_aside_total"] == 1
+    assert node.bench.told.counts["intel_dra_claim_records_set_aside_total"] == 1
     assert node.bench.holds.holders()["a", None] == "uid-one"
     assert node.bench.records.exists("uid-two")
 

@@ -220,8 +220,8 @@ def test_a_corrupt_record_is_set_aside_and_its_device_stays_held(
         recovered = bench.recover()
     assert "uid-one.json.corrupt-1" in caplog.text
     assert bench.told.counts == {
-        "dra_claim_records_set_aside_total": 1,
-        "dra_recovery_actions_total{kept}": 1,
+        "intel_dra_claim_records_set_aside_total": 1,
+        "intel_dra_recovery_actions_total{kept}": 1,
     }
     ((reason, note),) = bench.told.events
     assert reason is Reason.RECORD_SET_ASIDE
