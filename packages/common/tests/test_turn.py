@@ -158,14 +158,16 @@ def test_of_many_instances_one_at_a_time_has_its_turn_and_each_gets_it(path: Pat
     assert len(begun) == len(set(begun)) == 5
 
 
-def test_a_killed_process_is_followed_within_a_second(path: Path, duties: Duties) -> None:
+def test_a_killed_process_is_followed(path: Path, duties: Duties) -> None:
     with another_process(path) as process, started(turn := Turn(path, who="me", duties=[duties.of("next")])):
         wait_until(lambda: turn._wait, "the wait")
         assert not turn.held
         assert duties.log == []
         process.kill()
         process.wait()
-        wait_until(lambda: turn.held and duties.log, "the turn", seconds=1)
+        wait_until(lambda: turn.held and duties.log, "the turn")
+    # The time that may pass, on a machine that is not busy.
+    assert 2 * Timing().retry < 1
 
 
 def test_a_process_that_lets_go_has_ended_its_duties_before(path: Path, duties: Duties) -> None:
