@@ -85,14 +85,17 @@ class Instance:
         return any(each.endpoint == str(self.sockets.dra) and each.connected for each in known)
 
     def kill(self) -> None:
-        """SIGKILL: no chance to clean up."""
+        """SIGKILL: no chance to clean up; returns once the kubelet has noticed, too."""
         self.running.kill()
         self.running.wait()
+        self._wait_disconnected()
 
     def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
+        """SIGTERM; returns the exit code once the kubelet has noticed, too."""
         self.running.terminate()
-        return self.running.wait(_SECONDS)
+        code = self.running.wait(_SECONDS)
+        self._wait_disconnected()
+        return code
 
     def freeze(self) -> None:
         """SIGSTOP: it lives, holds what it holds, and answers nobody."""
@@ -114,6 +117,11 @@ class Instance:
         """Return the lines of its log that have all these words."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return [line for line in lines if all(word in line for word in words)]
+
+    def _wait_disconnected(self) -> None:
+        wait_until(
+            lambda: not self.is_registered(), "the kubelet to notice the end of a driver", seconds=_SECONDS
+        )
 
     # ------------------------------------------------------------------ calls past the kubelet's choice
 
