@@ -1,0 +1,275 @@
+"""What a node's claim engine has promised, and whether the disk, the hardware and a container runtime agree."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dra_common.errors import DraError
+from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, DeviceNode, Edits, PlannedDevice
+from dra_common.testing.bench import Bench, config, soon
+from dra_common.testing.cdi import resolve
+from dra_common.testing.knobs import MOST, Knob, KnobDriver
+
+DEVICES = ("a", "b", "c")
+"""Each taken whole, or looked at by an administrator."""
+SHARED = "shared"
+"""A device that several claims have a share of."""
+
+
+class MoodyKnobs(KnobDriver):
+    """Knobs of which some are ``watched``: their containers get a second CDI id.
+
+    What a device is like decides about ids, as with a GPU that is rebound to another kernel driver.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watched: set[str] = set()
+
+    def edits(self, device: PlannedDevice, hardware: Knob, dev_root: str) -> Edits:
+        edits = super().edits(device, hardware, dev_root)
+        if hardware.name not in self.watched:
+            return edits
+        return {**edits, "spy": ContainerEdits(device_nodes=(DeviceNode("/dev/spy"),))}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What one claim asks for. ``parts``: device and how it is used (``whole``, ``admin``, or a share id)."""
+
+    parts: tuple[tuple[str, str], ...]
+    level: int = 0
+
+    @property
+    def devices(self) -> frozenset[str]:
+        return frozenset(device for device, _ in self.parts)
+
+    @property
+    def exclusive(self) -> frozenset[tuple[str, str]]:
+        """What nobody else may have at the same time."""
+        return frozenset(part for part in self.parts if part[1] != "admin")
+
+    @property
+    def whole(self) -> frozenset[str]:
+        return frozenset(device for device, how in self.parts if how == "whole")
+
+    def results(self) -> list[dict[str, Any]]:
+        return [{"device": device, **_way(how)} for device, how in self.parts]
+
+
+def _way(how: str) -> dict[str, Any]:
+    return {"whole": {}, "admin": {"adminAccess": True}}.get(how, {"shareID": how})
+
+
+@dataclass
+class Promise:
+    """An answer that the kubelet has: it may have started containers with it."""
+
+    ids: tuple[tuple[str, ...], ...]
+    answer: object
+    nature: frozenset[str]
+    usable: bool = True
+
+
+class World:
+    """One node, two instances of the driver on its state, the claims that come and go, and what was promised."""
+
+    def __init__(self, root: Path, asks: tuple[Ask, ...]) -> None:
+        bench = Bench(root, (*DEVICES, SHARED))
+        bench.driver = self.driver = MoodyKnobs()
+        bench.start()
+        self.instances = [bench, copy.copy(bench)]
+        self.instances[1].start()
+        self.root, self.asks = root, asks
+        self.promises: dict[str, Promise] = {}
+        self.strange: set[str] = set()
+        """Devices whose setting is nobody's record any more: plugged in anew, or their record was damaged."""
+        self.refs = [self._claim(bench, number, ask) for number, ask in enumerate(asks)]
+
+    @property
+    def bench(self) -> Bench:
+        return self.instances[0]
+
+    def _claim(self, bench: Bench, number: int, ask: Ask) -> ClaimRef:
+        configs = [config(ask.level)] if ask.level else []
+        return bench.claim(f"c{number}", *ask.results(), config=configs)
+
+    def ref(self, number: int) -> ClaimRef:
+        return self.refs[number % len(self.refs)]
+
+    def ask(self, uid: str) -> Ask:
+        return next(ask for ref, ask in zip(self.refs, self.asks, strict=True) if ref.uid == uid)
+
+    # ------------------------------------------------------------------ what the kubelet and the operator do
+
+    def prepare(self, number: int, instance: int = 0) -> None:
+        """The kubelet's call; keeps the answer and compares it with the one before."""
+        bench, ref = self.instances[instance], self.ref(number)
+        promise, must = self.promises.get(ref.uid), self._must_succeed(ref)
+        try:
+            answer = bench.engine.prepare(ref, soon())
+        except (DraError, RuntimeError) as error:
+            self._check_refusal(error, must=must)
+            if promise:
+                promise.usable = False
+            return
+        assert promise is None or answer == promise.answer, f"the answer changed from {promise} to {answer}"
+        ids = tuple(device.cdi_ids for device in answer)
+        assert [device.device for device in answer] == [device for device, _ in self.ask(ref.uid).parts]
+        self.promises[ref.uid] = Promise(ids, answer, self._nature(ref.uid))
+
+    def unprepare(self, number: int, instance: int = 0) -> None:
+        """The kubelet's call: its containers are gone, nothing of the claim may stay."""
+        bench, ref = self.instances[instance], self.ref(number)
+        try:
+            bench.engine.unprepare(ref, soon())
+        except (DraError, RuntimeError) as error:
+            self._check_refusal(error, must=False)
+            self.forget(ref.uid)
+            return
+        self.promises.pop(ref.uid, None)
+        assert not [name for name in bench.leftovers() if ref.uid in name]
+        assert ref.uid not in bench.holds.holders().values()
+
+    def recover(self, _number: int = 0, instance: int = 0) -> None:
+        """What a process does at start."""
+        try:
+            done = self.instances[instance].recover()
+        except DraError:
+            return
+        for uid in done.failed:
+            if promise := self.promises.get(uid):
+                promise.usable = False
+
+    def forget(self, uid: str) -> None:
+        """An unprepare that was begun and not finished: what it has undone is promised no more."""
+        if not self.bench.lifecycle.is_current(self.record(uid)):
+            self.promises.pop(uid, None)
+
+    def _must_succeed(self, ref: ClaimRef) -> bool:
+        ask, holders = self.ask(ref.uid), self.bench.holds.holders()
+        taken = [holders.get((device, None if how == "whole" else how)) for device, how in ask.exclusive]
+        promise = self.promises.get(ref.uid)
+        return (
+            not self.driver.broken
+            and (self.bench.claims.down is None or self.bench.lifecycle.peek(ref.uid))
+            and ask.level <= MOST
+            and all(self.bench.knob(device).exists() for device in ask.devices)
+            and {*taken} <= {None, ref.uid}
+            and (promise is None or promise.nature == self._nature(ref.uid))
+            and not any(isinstance(record, Exception) for record in self.records().values())
+        )
+
+    def _check_refusal(self, error: Exception, *, must: bool) -> None:
+        assert not must or self.busy, f"refused without a reason: {error}"
+        assert isinstance(error, DraError) or any("bug" in name for name in self.driver.broken), repr(error)
+
+    busy = False
+    """The other instance may be in the way, or the disk."""
+
+    def _nature(self, uid: str) -> frozenset[str]:
+        return self.ask(uid).devices & self.driver.watched
+
+    # ------------------------------------------------------------------ what must hold, always
+
+    def records(self) -> Mapping[str, ClaimRecord | Exception]:
+        found: dict[str, ClaimRecord | Exception] = {}
+        for uid in self.bench.records.uids():
+            try:
+                record = self.bench.records.load(uid)
+            except DraError as error:
+                found[uid] = error
+            else:
+                assert record
+                found[uid] = record
+        return found
+
+    def record(self, uid: str) -> ClaimRecord | None:
+        record = self.records().get(uid)
+        return record if isinstance(record, ClaimRecord) else None
+
+    def check_no_device_is_given_twice(self) -> None:
+        owners: dict[object, str] = {}
+        for uid in self.promises:
+            for part in self.ask(uid).exclusive:
+                assert part not in owners, f"{part} was given to {owners[part]} and to {uid}"
+                owners[part] = uid
+
+    def check_records_name_only_what_is_held(self) -> None:
+        holders = self.bench.holds.holders()
+        for uid, record in self.records().items():
+            if isinstance(record, ClaimRecord):
+                for one in (planned.allocated for planned in record.plan.devices):
+                    assert one.admin_access or holders.get((one.device, one.share_id)) == uid, one
+
+    def check_what_was_returned_resolves(self) -> None:
+        for uid, promise in self.promises.items():
+            if promise.usable and promise.nature == self._nature(uid):
+                ids = [name for names in promise.ids for name in names]
+                nodes = set(resolve(ids, [self.root / "cdi"]).device_nodes) if ids else set()
+                mine = {f"/dev/{device}" for device in self.ask(uid).devices}
+                assert mine <= nodes <= {*mine, "/dev/spy"}, f"{uid} gets {nodes}"
+
+    def check_hardware_is_as_recorded(self) -> None:
+        changed: dict[str, set[int]] = {}
+        current = [
+            record
+            for record in self.records().values()
+            if isinstance(record, ClaimRecord) and record.boot_id == self.bench.lifecycle.boot_id
+        ]
+        for record in current:
+            for planned in record.plan.devices:
+                if planned.undo:
+                    sure = self.bench.lifecycle.is_current(record)
+                    level, before = (int(str(planned.undo[name])) for name in ("level", "before"))
+                    changed[planned.allocated.device] = {level} if sure else {level, before}
+        for device in {*DEVICES, SHARED} - self.strange:
+            if self.bench.knob(device).exists():
+                assert self.bench.level(device) in changed.get(device, {1}), f"{device}: {changed.get(device)}"
+
+    # ------------------------------------------------------------------ what befalls the node
+
+    def unplug(self, device: str) -> None:
+        self.bench.knob(device).unlink(missing_ok=True)
+        self.strange.add(device)
+
+    def plug_all(self) -> None:
+        for device in (*DEVICES, SHARED):
+            if not self.bench.knob(device).exists():
+                self.bench.knob(device).write_text("1\n")
+
+    def damage(self, number: int, data: bytes) -> None:
+        """Somebody wrote over a record; what it said to undo cannot be undone before the next boot."""
+        ref = self.ref(number)
+        path = self.root / f"state/claims/{ref.uid}.json"
+        if path.exists():
+            path.write_bytes(data)
+            self.strange |= self.ask(ref.uid).devices
+            self.promises.pop(ref.uid, None)
+
+    def reboot(self) -> None:
+        gone = [name for name in (*DEVICES, SHARED) if not self.bench.knob(name).exists()]
+        self.bench.reboot()
+        self.instances[1] = copy.copy(self.bench)
+        self.instances[1].start()
+        self.strange = {*gone}
+        for promise in self.promises.values():
+            promise.usable = False
+
+    def check_the_end(self) -> None:
+        """Once the trouble is over everything can be unprepared, nothing stays, and every device can be given."""
+        self.plug_all()
+        for number, ref in enumerate(self.refs):
+            self.unprepare(number)
+            assert ref.uid not in self.promises
+        self.recover()
+        assert self.bench.leftovers() == []
+        self.check_hardware_is_as_recorded()
+        ref = self.bench.claim("last", *DEVICES, SHARED, config=[config(3)])
+        assert len(self.bench.engine.prepare(ref, soon())) == len(DEVICES) + 1
+        self.bench.engine.unprepare(ref, soon())
+        assert self.bench.leftovers() == []
