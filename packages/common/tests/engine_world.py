@@ -84,11 +84,18 @@ class World:
         bench.start()
         self.instances = [bench, copy.copy(bench)]
         self.instances[1].start()
+        for device in (*DEVICES, SHARED):
+            bench.knob(device).write_text(f"{self.base}\n")
         self.root, self.asks = root, asks
         self.promises: dict[str, Promise] = {}
         self.strange: set[str] = set()
         """Devices whose setting is nobody's record any more: plugged in anew, or their record was damaged."""
         self.refs = [self._claim(bench, number, ask) for number, ask in enumerate(asks)]
+
+    @property
+    def base(self) -> int:
+        """What devices are set to when nobody has set them: another value in each boot."""
+        return 1 + self.bench.boot % 2
 
     @property
     def bench(self) -> Bench:
@@ -109,13 +116,16 @@ class World:
     def prepare(self, number: int, instance: int = 0) -> None:
         """The kubelet's call; keeps the answer and compares it with the one before."""
         bench, ref = self.instances[instance], self.ref(number)
-        promise, must = self.promises.get(ref.uid), self._must_succeed(ref)
+        promise, must, held = self.promises.get(ref.uid), self._must_succeed(ref), self._held(ref.uid)
         try:
             answer = bench.engine.prepare(ref, soon())
         except (DraError, RuntimeError) as error:
             self._check_refusal(error, must=must)
             if promise:
                 promise.usable = False
+            assert self.busy or self.driver.broken or self._held(ref.uid) <= held, (
+                "refused, yet it took something"
+            )
             return
         assert promise is None or answer == promise.answer, f"the answer changed from {promise} to {answer}"
         ids = tuple(device.cdi_ids for device in answer)
@@ -149,6 +159,9 @@ class World:
         """An unprepare that was begun and not finished: what it has undone is promised no more."""
         if not self.bench.lifecycle.is_current(self.record(uid)):
             self.promises.pop(uid, None)
+
+    def _held(self, uid: str) -> set[tuple[str, str | None]]:
+        return {key for key, holder in self.bench.holds.holders().items() if holder == uid}
 
     def _must_succeed(self, ref: ClaimRef) -> bool:
         ask, holders = self.ask(ref.uid), self.bench.holds.holders()
@@ -199,6 +212,12 @@ class World:
                 assert part not in owners, f"{part} was given to {owners[part]} and to {uid}"
                 owners[part] = uid
 
+    def check_what_was_promised_is_on_record(self) -> None:
+        for uid, promise in self.promises.items():
+            record = self.record(uid)
+            assert record, f"{uid} has an answer and no record"
+            assert record.answer == promise.answer, f"{uid}: {record}"
+
     def check_records_name_only_what_is_held(self) -> None:
         holders = self.bench.holds.holders()
         for uid, record in self.records().items():
@@ -229,7 +248,7 @@ class World:
                     changed[planned.allocated.device] = {level} if sure else {level, before}
         for device in {*DEVICES, SHARED} - self.strange:
             if self.bench.knob(device).exists():
-                assert self.bench.level(device) in changed.get(device, {1}), f"{device}: {changed.get(device)}"
+                assert self.bench.level(device) in changed.get(device, {self.base}), f"{device}: {changed}"
 
     # ------------------------------------------------------------------ what befalls the node
 
@@ -240,7 +259,7 @@ class World:
     def plug_all(self) -> None:
         for device in (*DEVICES, SHARED):
             if not self.bench.knob(device).exists():
-                self.bench.knob(device).write_text("1\n")
+                self.bench.knob(device).write_text(f"{self.base}\n")
 
     def damage(self, number: int, data: bytes) -> None:
         """Somebody wrote over a record; what it said to undo cannot be undone before the next boot."""
@@ -251,9 +270,21 @@ class World:
             self.strange |= self.ask(ref.uid).devices
             self.promises.pop(ref.uid, None)
 
-    def reboot(self) -> None:
+    def lose_specs(self) -> None:
+        """Somebody empties the folder of the container runtime; the next answer has to resolve again."""
+        for path in (self.root / "cdi").glob("*"):
+            path.unlink()
+        for promise in self.promises.values():
+            promise.usable = False
+
+    def reboot(self, *, power_cut: bool = False) -> None:
+        """A power cut loses links that were not yet on the disk: nobody waits for them."""
+        for link in (self.root / "state/held").iterdir() if power_cut else ():
+            link.unlink()
         gone = [name for name in (*DEVICES, SHARED) if not self.bench.knob(name).exists()]
         self.bench.reboot()
+        for name in {*DEVICES, SHARED} - {*gone}:
+            self.bench.knob(name).write_text(f"{self.base}\n")
         self.instances[1] = copy.copy(self.bench)
         self.instances[1].start()
         self.strange = {*gone}

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 from dra_common.errors import LockTimeout, NotFound, ServerError, Throttled, Unreachable
 from engine_world import DEVICES, SHARED, Ask, World
 from hypothesis import HealthCheck, settings
@@ -43,7 +44,7 @@ parts = st.lists(
 whole_asks = st.builds(Ask, parts.map(tuple), st.sampled_from((5, 5, 7, 0, 11)))
 share_asks = st.builds(Ask, st.sampled_from((((SHARED, "0a"),), ((SHARED, "0b"),))))
 asks = st.lists(st.one_of(whole_asks, whole_asks, share_asks), min_size=2, max_size=3).map(tuple)
-numbers, instances, moments = st.integers(0, 2), st.integers(0, 1), st.integers(1, 40)
+numbers, instances, moments = st.integers(0, 2), st.integers(0, 1), st.integers(1, 25)
 operations = st.tuples(st.sampled_from(OPERATIONS), numbers, instances)
 breaks = st.frozensets(st.builds("{}:{}".format, st.sampled_from(BREAKS), devices), max_size=2)
 Operation = tuple[str, int, int]
@@ -98,8 +99,15 @@ class EngineMachine(RuleBasedStateMachine):
         self._do(second)
         self.world.driver.broken = set()
 
-    @rule(operation=operations, at=moments, broken=breaks, recover=st.booleans())
-    def crash(self, operation: Operation, at: int, broken: frozenset[str], recover: bool) -> None:  # noqa: FBT001
+    @rule(operation=operations, at=moments, recover=st.booleans(), broken=breaks, then=operations)
+    def crash(
+        self,
+        operation: Operation,
+        at: int,
+        recover: bool,  # noqa: FBT001
+        broken: frozenset[str],
+        then: Operation,
+    ) -> None:
         """The process is killed before one of its system calls; the other instance lives on."""
         name, number, instance = operation
         with self._in_the_way():
@@ -110,6 +118,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.driver.broken = set(broken)
         if recover:
             self.world.recover(instance=instance)
+        self._do(then)
         self.world.driver.broken = set()
 
     @rule(
@@ -119,7 +128,10 @@ class EngineMachine(RuleBasedStateMachine):
         lasting=st.booleans(),
     )
     def disk_fails(self, operation: Operation, at: int, number: int, lasting: bool) -> None:  # noqa: FBT001
-        with self._in_the_way(), Life(at, lambda: OSError(number, os.strerror(number)), lasting=lasting).lived():
+        with (
+            self._in_the_way(),
+            Life(at, lambda: OSError(number, os.strerror(number)), lasting=lasting).lived(),
+        ):
             self._do(operation)
 
     @rule(operation=operations, at=moments, other=operations)
@@ -150,18 +162,38 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.instances[instance].start()
         self.world.recover(instance=instance)
 
-    @rule(rebound=st.frozensets(everything, max_size=2), recover=st.booleans(), operation=operations)
-    def reboot(self, rebound: frozenset[str], recover: bool, operation: Operation) -> None:  # noqa: FBT001
+    @rule(
+        rebound=st.frozensets(everything, max_size=2),
+        recover=st.sampled_from(("not", "after a power cut", "yes")),
+        operation=operations,
+        broken=breaks,
+    )
+    def reboot(
+        self,
+        rebound: frozenset[str],
+        recover: str,
+        operation: Operation,
+        broken: frozenset[str],
+    ) -> None:
         self.world.driver.watched ^= rebound
-        self.world.reboot()
-        if recover:
+        self.world.reboot(power_cut=recover == "after a power cut")
+        if recover != "not":
             self.world.recover()
+        self.world.driver.broken = set(broken)
         self._do(operation)
+        self.world.driver.broken = set()
 
-    @rule(device=everything, operation=operations)
-    def lose(self, device: str, operation: Operation) -> None:
+    @rule(device=everything, operation=operations, back=st.booleans())
+    def lose(self, device: str, operation: Operation, back: bool) -> None:  # noqa: FBT001
         self.world.unplug(device)
         self._do(operation)
+        if back:
+            self.world.plug_all()
+
+    @rule(number=numbers, instance=instances)
+    def lose_specs(self, number: int, instance: int) -> None:
+        self.world.lose_specs()
+        self.world.prepare(number, instance)
 
     @rule()
     def find_again(self) -> None:
@@ -183,6 +215,10 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.check_no_device_is_given_twice()
 
     @invariant()
+    def what_was_promised_is_on_record(self) -> None:
+        self.world.check_what_was_promised_is_on_record()
+
+    @invariant()
     def records_name_only_what_is_held(self) -> None:
         self.world.check_records_name_only_what_is_held()
 
@@ -198,11 +234,12 @@ class EngineMachine(RuleBasedStateMachine):
 RUNS = int(os.environ.get("MACHINE_RUNS", "0"))
 
 EngineMachine.TestCase.settings = settings(
-    max_examples=RUNS or 150,
+    max_examples=RUNS or 200,
     stateful_step_count=30,
     derandomize=not RUNS,
     database=None,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-TestEngine = EngineMachine.TestCase
+# To shrink what was found takes longer than to find it.
+TestEngine = pytest.mark.timeout(600)(EngineMachine.TestCase)

@@ -90,6 +90,7 @@ def test_damaged_file_defines_nothing_and_is_replaced(specs: SpecDir, folder: Pa
         b'{"kind": "intel.com/gpu", "devices": 3}',
         b"\xff\xfe",
         b'{"kind": "x/y"}',
+        b"[" * 100_000,
     ):
         path.write_bytes(damage)
         assert specs.unresolved(UID, ["intel.com/gpu=a"]) == ("intel.com/gpu=a",)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from dra_common.cluster.answers import Call, from_status, refused, reworded
@@ -18,6 +19,7 @@ CALL = Call("GET", "/api/v1/nodes/n1", "https://10.0.0.1:443")
         ({}, json.dumps({"details": {"retryAfterSeconds": 4}}).encode(), 4.0),
         ({}, b"{}", 1.0),
         ({}, b"slow down", 1.0),
+        ({}, b"[" * 100_000, 1.0),
         ({"Retry-After": "86400"}, b"", 60.0),
         ({"Retry-After": "9" * 400}, b"", 60.0),
         ({"Retry-After": "\u00b2"}, b"", 1.0),
@@ -64,6 +66,20 @@ def test_a_message_is_one_line_however_many_causes_it_lists() -> None:
     assert "spec.devices[0].name: bad spec.devices[1].name" in message
     assert "\n" not in message
     assert len(message) < 2200
+
+
+def test_json_without_end_is_text_like_any_other() -> None:
+    """Python's parser gives up on it with an error of its own, which would end a thread."""
+    error = refused(CALL, 503, {}, b'{"message":' * 100_000)
+    assert type(error) is ServerError
+    assert '{"message":{"message":' in error.message
+
+
+def test_a_deep_status_in_a_watch_says_what_it_says() -> None:
+    deep: object = None
+    for _ in range(sys.getrecursionlimit() * 2):
+        deep = [deep]
+    assert type(from_status(CALL, {"code": 410, "message": "too old", "details": deep})) is Gone
 
 
 def test_a_status_without_a_code_is_a_server_error() -> None:

@@ -101,8 +101,15 @@ def refused(call: Call, status: int, headers: Mapping[str, str], body: bytes) ->
 
 def from_status(call: Call, status: Mapping[str, Any]) -> ClusterError:
     """Return the error for a ``Status`` object inside a watch."""
-    code = status.get("code")
-    return refused(call, code if isinstance(code, int) else 500, {}, json.dumps(status).encode())
+    code, details = status.get("code"), status.get("details")
+    # Only what is looked at: the rest may be too deep to be written again.
+    said = status.get("message")
+    seconds = details.get("retryAfterSeconds") if isinstance(details, dict) else None
+    plain = {
+        "message": said if isinstance(said, str) else "",
+        "details": {"retryAfterSeconds": seconds if isinstance(seconds, int | float) else None},
+    }
+    return refused(call, code if isinstance(code, int) else 500, {}, json.dumps(plain).encode())
 
 
 def garbage(call: Call, status: int, body: bytes) -> Unreachable:

@@ -86,7 +86,7 @@ class ClusterClient:
         # Go writes an empty list as null.
         page["items"] = page.get("items") or []
         if not isinstance(page["items"], list) or not isinstance(page.get("metadata"), dict):
-            raise answers.garbage(call, 200, json.dumps(page).encode())
+            raise answers.garbage(call, 200, json.dumps(sorted(page)).encode())
         return page
 
     def watch(self, path: str, *, query: Mapping[str, str] | None = None, resource_version: str) -> Watch:

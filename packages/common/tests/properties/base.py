@@ -1,0 +1,82 @@
+"""A statement about every input: checked by a short hypothesis test, and by a fuzzer for as long as it is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+T = TypeVar("T")
+
+DEEP = b'{"record":' * 50_000
+"""JSON without end: Python's parser gives up on it with an error of its own."""
+
+
+@dataclass(frozen=True)
+class Property(Generic[T]):
+    """``check`` raises nothing for any of ``inputs``, but what it names as allowed.
+
+    Args:
+        inputs: strategy of inputs. A fuzzer chooses the bytes from which it draws; if they are bytes themselves
+            (``raw``), it hands its own to ``check`` directly.
+        instrument: modules whose branches guide the fuzzer; empty = it is not guided, since what is tested lies behind
+            a socket, or is drawn step by step.
+        seeds: inputs to begin with, of a property of bytes.
+        examples: how many a test of some seconds can afford.
+    """
+
+    name: str
+    inputs: SearchStrategy[T]
+    check: Callable[[T], object]
+    instrument: tuple[str, ...] = ()
+    seeds: tuple[bytes, ...] = ()
+    examples: int = 200
+    raw: bool = False
+
+    def test(self) -> Callable[[], None]:
+        """Return the hypothesis test."""
+
+        def holds(given_input: T) -> None:
+            self.check(given_input)
+
+        return given(self.inputs)(holds)
+
+
+def damaged(seeds: tuple[bytes, ...]) -> SearchStrategy[bytes]:
+    """Bytes of any kind, and good ones of which a part was replaced."""
+
+    def replaced(seed: bytes, start: int, length: int, new: bytes) -> bytes:
+        start %= len(seed) + 1
+        return seed[:start] + new + seed[start + length :]
+
+    changes = st.builds(
+        replaced, st.sampled_from(seeds), st.integers(0, 5000), st.integers(0, 8), st.binary(max_size=8)
+    )
+    return st.binary(max_size=200) | st.sampled_from(seeds) | changes
+
+
+def json_like(keys: tuple[str, ...], values: tuple[Any, ...] = ()) -> SearchStrategy[Any]:
+    """JSON whose names and values are often those that mean something."""
+    known = [st.sampled_from(values)] if values else []
+    scalars = st.one_of(
+        *known, st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=9)
+    )
+    names = st.sampled_from(keys) | st.text(max_size=5)
+    return st.recursive(
+        scalars,
+        lambda below: st.lists(below, max_size=4) | st.dictionaries(names, below, max_size=6),
+        max_leaves=12,
+    )
+
+
+def parsed(data: bytes) -> Any:
+    """Return the JSON in ``data``, None if it is none: only what gets past the parser is of interest."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None

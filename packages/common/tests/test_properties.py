@@ -1,0 +1,36 @@
+"""Statements about every input, for some hundred inputs each; ``make fuzz`` checks the same as long as it is told."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from properties import answers, cdi, claims, records, slices
+from properties.base import Property
+
+PROPERTIES = (
+    records.PROPERTY,
+    answers.PROPERTY,
+    answers.WATCH,
+    claims.PROPERTY,
+    claims.BYTES,
+    cdi.PROPERTY,
+    slices.PROPERTY,
+)
+
+
+@pytest.mark.parametrize("each", PROPERTIES, ids=lambda each: each.name)
+def test_it_holds_for_every_input(each: Property[object]) -> None:
+    quick = settings(
+        max_examples=each.examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    quick(each.test())()
+
+
+@pytest.mark.parametrize("each", [each for each in PROPERTIES if each.raw], ids=lambda each: each.name)
+def test_it_holds_for_the_inputs_a_fuzzer_begins_with(each: Property[bytes]) -> None:
+    for seed in each.seeds:
+        each.check(seed)
