@@ -70,7 +70,7 @@ class Storm:
             answer = self.node.prepare(ref)
         except PrepareFailed as error:
             # The only refusal that is right: the other caller has it.
-            assert f"device {device} is held by claim" in str(error), error
+            assert f"device {device} is held by claim" in str(error), error  # noqa: PT017
             with self.lock:
                 self.refused += 1
             return ()
