@@ -605,7 +605,7 @@ def use_all(tree: FileTree, path: str) -> None:
         try:
             answer = action(path)
         except HostError as error:
-            assert error.errno
+            assert error.errno  # noqa: PT017 - that it is a HostError with a cause, is the subject
         else:
             assert answer != "outside", f"{path} was read outside of the root"
     assert tree.exists(path) in (True, False)

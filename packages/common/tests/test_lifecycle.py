@@ -201,7 +201,7 @@ def test_every_system_call_of_prepare_may_fail_and_the_next_call_heals(tmp_path:
             try:
                 bench.engine.prepare(ref, soon())
             except DraError as error:
-                assert "No space left" in str(error), life.log[-1]
+                assert "No space left" in str(error), life.log[-1]  # noqa: PT017
         assert bench.engine.prepare(ref, soon())
         assert (bench.level("a"), bench.level("b")) == (5, 5)
         bench.engine.unprepare(ref, soon())
@@ -224,7 +224,7 @@ def test_every_system_call_of_unprepare_may_fail_and_the_next_call_heals(tmp_pat
             try:
                 bench.engine.unprepare(ref, soon())
             except DraError as error:
-                assert "No space left" in str(error), life.log[-1]
+                assert "No space left" in str(error), life.log[-1]  # noqa: PT017
         bench.engine.unprepare(ref, soon())
         assert bench.leftovers() == [], f"call {at}"
         assert (bench.level("a"), bench.level("b")) == (1, 1)
