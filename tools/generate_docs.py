@@ -18,6 +18,7 @@ from pathlib import Path
 
 import docs_common
 import docs_gpu
+import docs_scenarios
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -43,6 +44,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "ports": docs_common.ports,
     "profile-example": docs_common.profile_example,
     "profile-fields": docs_common.profile_fields,
+    "scenarios": docs_scenarios.scenarios,
     "start-and-stop": docs_common.start_and_stop,
     "state-files": docs_gpu.state_files,
     "steps": docs_common.steps,

@@ -179,6 +179,7 @@ def test_every_record_is_read_back_as_it_was_written(record: ClaimRecord) -> Non
     assert decode(encode(record), name="name") == record
 
 
+@pytest.mark.scenario(52)
 def test_a_newer_schema_is_refused_but_not_corrupt() -> None:
     with pytest.raises(NewerRecord, match="golden has schema 2, this release reads up to 1") as caught:
         decode(SCHEMA_2, name="golden")
@@ -195,12 +196,14 @@ def test_a_newer_schema_may_look_like_anything(change: dict[str, Any]) -> None:
 # --------------------------------------------------------------------------- damage
 
 
+@pytest.mark.scenario(52)
 @given(cut=st.integers(0, len(encode(RECORD)) - 2))
 def test_a_truncated_record_is_always_noticed(cut: int) -> None:
     with pytest.raises(CorruptRecord, match="record name"):
         decode(encode(RECORD)[:cut], name="name")
 
 
+@pytest.mark.scenario(52)
 @given(at=st.integers(0, len(encode(RECORD)) - 2), byte=st.integers(0, 255))
 def test_a_changed_byte_is_noticed_or_harmless(at: int, byte: int) -> None:
     data = bytearray(encode(RECORD))

@@ -51,6 +51,7 @@ def record(bench: Bench, name: str) -> ClaimRecord:
 # ---------------------------------------------------------------- prepare
 
 
+@pytest.mark.scenario(16)
 def test_prepare_answers_with_ids_that_resolve_and_records_the_claim(bench: Bench) -> None:
     """16: one entry per device, CDI file before the reply."""
     ref = bench.claim("one", "a", "b", config=[config(5)])
@@ -65,6 +66,7 @@ def test_prepare_answers_with_ids_that_resolve_and_records_the_claim(bench: Benc
     assert bench.holds.holders() == {("a", None): "uid-one", ("b", None): "uid-one"}
 
 
+@pytest.mark.scenario(17, 23)
 def test_prepare_again_gives_the_same_answer_without_api_server_or_hardware(bench: Bench) -> None:
     """17 and 23: a retry needs no GET and changes nothing."""
     ref = bench.claim("one", "a", config=[config(5)])
@@ -76,6 +78,7 @@ def test_prepare_again_gives_the_same_answer_without_api_server_or_hardware(benc
     assert spec(bench, "one") == before
 
 
+@pytest.mark.scenario(18)
 def test_prepare_again_restores_a_missing_or_damaged_cdi_file(bench: Bench) -> None:
     """18: what the answer names must resolve."""
     ref = bench.claim("one", "a")
@@ -99,6 +102,7 @@ def test_prepare_again_describes_the_hardware_of_now(bench: Bench) -> None:
     assert spec(bench, "one")["devices"][0]["containerEdits"]["env"] == ["KNOB=9"]
 
 
+@pytest.mark.scenario(28)
 def test_prepare_again_of_a_device_that_is_gone_is_refused_and_the_claim_kept(bench: Bench) -> None:
     """28: the device may come back; until the claim is unprepared it belongs to it."""
     ref = bench.claim("one", "a")
@@ -110,6 +114,7 @@ def test_prepare_again_of_a_device_that_is_gone_is_refused_and_the_claim_kept(be
     assert bench.engine.prepare(ref, soon()) == first
 
 
+@pytest.mark.scenario(27)
 def test_a_claim_with_nothing_of_ours_is_prepared_with_no_devices(bench: Bench) -> None:
     """27: results of other drivers are ignored, and so is their configuration."""
     foreign = {"source": "FromClaim", "opaque": {"driver": "other.example.com", "parameters": {"kind": "X"}}}
@@ -121,12 +126,14 @@ def test_a_claim_with_nothing_of_ours_is_prepared_with_no_devices(bench: Bench) 
     assert bench.leftovers() == []
 
 
+@pytest.mark.scenario(32)
 def test_subrequests_are_answered_with_the_main_request(bench: Bench) -> None:
     """32: the kubelet compares with the main request's name."""
     ref = bench.claim("one", {"device": "a", "request": "main/sub"})
     assert bench.engine.prepare(ref, soon())[0].requests == ("main",)
 
 
+@pytest.mark.scenario(29, 35)
 def test_shares_of_one_device_are_held_and_answered_apart(bench: Bench) -> None:
     """35: the same device twice with two share ids."""
     shares = [{"device": "a", "shareID": f"{n}1111111-0000-4000-8000-000000000000"} for n in (1, 2)]
@@ -136,6 +143,7 @@ def test_shares_of_one_device_are_held_and_answered_apart(bench: Bench) -> None:
     assert len(bench.holds.holders()) == 2
 
 
+@pytest.mark.scenario(25, 26)
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
@@ -156,6 +164,7 @@ def test_a_claim_that_is_not_the_allocated_one_is_refused(
     assert bench.leftovers() == []
 
 
+@pytest.mark.scenario(24)
 def test_a_claim_that_is_gone_is_refused_and_leaves_nothing(bench: Bench) -> None:
     """24."""
     ref = bench.claim("one", "a")
@@ -174,6 +183,7 @@ def test_a_uid_that_is_no_uid_never_becomes_a_path(bench: Bench, uid: str) -> No
     assert bench.leftovers() == []
 
 
+@pytest.mark.scenario(28)
 @pytest.mark.parametrize(
     ("result", "says"),
     [
@@ -196,6 +206,7 @@ def test_a_malformed_device_name_never_becomes_a_path(bench: Bench, device: str)
     assert bench.leftovers() == []
 
 
+@pytest.mark.scenario(29)
 def test_a_device_of_another_claim_is_refused_with_that_claims_name(bench: Bench) -> None:
     """29: the last line of defence; nothing of the first claim changes."""
     first = bench.claim("one", "a", config=[config(3)])
@@ -211,6 +222,7 @@ def test_a_device_of_another_claim_is_refused_with_that_claims_name(bench: Bench
     assert bench.level("a") == 7
 
 
+@pytest.mark.scenario(29, 37)
 def test_admin_access_holds_nothing_and_changes_no_hardware(bench: Bench) -> None:
     """37: a monitor beside a user, in both orders."""
     monitor = bench.claim("monitor", {"device": "a", "adminAccess": True}, config=[config(9)])
@@ -228,6 +240,7 @@ def test_admin_access_holds_nothing_and_changes_no_hardware(bench: Bench) -> Non
 # ---------------------------------------------------------------- opaque configuration (31)
 
 
+@pytest.mark.scenario(31)
 def test_later_configuration_wins_field_by_field(bench: Bench) -> None:
     """Class before claim; a claim that sets one field keeps the class's other fields."""
     entries = [
@@ -240,6 +253,7 @@ def test_later_configuration_wins_field_by_field(bench: Bench) -> None:
     assert bench.level("a") == 6
 
 
+@pytest.mark.scenario(31)
 def test_configuration_for_a_subrequest_reaches_only_it(bench: Bench) -> None:
     devices = [{"device": "a", "request": "main/x"}, {"device": "b", "request": "main/y"}]
     entries = [config(2, requests=["main"]), config(3, requests=["main/y"])]
@@ -247,6 +261,7 @@ def test_configuration_for_a_subrequest_reaches_only_it(bench: Bench) -> None:
     assert (bench.level("a"), bench.level("b")) == (2, 3)
 
 
+@pytest.mark.scenario(31)
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
@@ -271,6 +286,7 @@ def test_bad_configuration_is_refused_and_loses_nothing(
     assert bench.leftovers() == []
 
 
+@pytest.mark.scenario(31)
 def test_an_entry_from_an_unknown_source_is_refused(bench: Bench) -> None:
     with pytest.raises(ClaimMismatch, match="unknown source 'FromMars'"):
         bench.engine.prepare(bench.claim("one", "a", config=[config(1, source="FromMars")]), soon())
@@ -285,6 +301,7 @@ def test_a_refusal_of_the_plan_changes_nothing(bench: Bench) -> None:
     assert bench.leftovers() == []
 
 
+@pytest.mark.scenario(21)
 @pytest.mark.parametrize("fault", ["apply:b", "bug:b"])
 def test_a_failure_half_way_reverts_what_was_done(bench: Bench, fault: str) -> None:
     """21: then the same claim succeeds. An error nobody foresaw is undone like any other."""
@@ -305,6 +322,7 @@ def test_a_failure_half_way_reverts_what_was_done(bench: Bench, fault: str) -> N
     assert (bench.level("a"), bench.level("b")) == (5, 5)
 
 
+@pytest.mark.scenario(45)
 def test_a_revert_that_fails_keeps_the_record_and_the_device(bench: Bench) -> None:
     """The claim is *failed*; its device stays held until unprepare can finish."""
     ref = bench.claim("one", "a", "b", config=[config(5)])
@@ -359,6 +377,7 @@ def test_when_the_cdi_folder_is_a_file_the_claim_is_refused_and_undone(bench: Be
     assert bench.engine.prepare(bench.claim("one", "a"), soon())
 
 
+@pytest.mark.scenario(52)
 def test_a_corrupt_record_is_set_aside_and_the_claim_prepared_anew(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -375,6 +394,7 @@ def test_a_corrupt_record_is_set_aside_and_the_claim_prepared_anew(
     assert bench.leftovers() == []
 
 
+@pytest.mark.scenario(52)
 def test_a_record_of_a_newer_release_is_refused_and_kept(bench: Bench) -> None:
     ref = bench.claim("one", "a")
     bench.engine.prepare(ref, soon())
@@ -391,6 +411,7 @@ def test_a_record_of_a_newer_release_is_refused_and_kept(bench: Bench) -> None:
 # ---------------------------------------------------------------- unprepare
 
 
+@pytest.mark.scenario(41, 43, 44)
 def test_unprepare_leaves_nothing_and_needs_no_api_server(bench: Bench) -> None:
     """41, 43, 44."""
     ref = bench.claim("one", "a", "b", config=[config(5)])
@@ -402,6 +423,7 @@ def test_unprepare_leaves_nothing_and_needs_no_api_server(bench: Bench) -> None:
     assert (bench.level("a"), bench.level("b")) == (1, 1)
 
 
+@pytest.mark.scenario(42)
 def test_unprepare_of_an_unknown_claim_succeeds(bench: Bench) -> None:
     """42: never prepared, and prepared and unprepared before."""
     ref = bench.claim("one", "a")
@@ -412,6 +434,7 @@ def test_unprepare_of_an_unknown_claim_succeeds(bench: Bench) -> None:
     assert bench.leftovers() == []
 
 
+@pytest.mark.scenario(49)
 def test_unprepare_when_the_device_is_gone_still_cleans_up(bench: Bench) -> None:
     """49."""
     ref = bench.claim("one", "a", config=[config(5)])
@@ -430,6 +453,7 @@ def test_unprepare_cleans_up_after_a_record_that_was_lost(bench: Bench) -> None:
     assert bench.leftovers() == []
 
 
+@pytest.mark.scenario(48)
 def test_unprepare_by_another_instance(bench: Bench) -> None:
     """48: either process may get any call; all state is on disk."""
     ref = bench.claim("one", "a", config=[config(5)])
@@ -443,6 +467,7 @@ def test_unprepare_by_another_instance(bench: Bench) -> None:
 # ---------------------------------------------------------------- reboot
 
 
+@pytest.mark.scenario(18)
 def test_after_a_reboot_the_same_answer_and_the_hardware_done_again(bench: Bench) -> None:
     ref = bench.claim("one", "a", config=[config(5)])
     answer = bench.engine.prepare(ref, soon())

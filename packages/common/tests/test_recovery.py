@@ -78,6 +78,7 @@ def half_prepared(bench: Bench) -> ClaimRef:
     return ref
 
 
+@pytest.mark.scenario(51)
 def test_killed_anywhere_in_prepare(tmp_path: Path) -> None:
     """51: recovery leaves nothing of a preparation that never finished."""
 
@@ -92,6 +93,7 @@ def test_killed_anywhere_in_prepare(tmp_path: Path) -> None:
         check_whole_life(bench, ONE)
 
 
+@pytest.mark.scenario(51)
 def test_killed_anywhere_in_unprepare(tmp_path: Path) -> None:
     """51: recovery finishes what was begun; the kubelet's next unprepare succeeds either way."""
 
@@ -107,6 +109,7 @@ def test_killed_anywhere_in_unprepare(tmp_path: Path) -> None:
         assert (bench.level("a"), bench.level("b")) == (1, 1)
 
 
+@pytest.mark.scenario(51)
 def test_killed_anywhere_in_recovery(tmp_path: Path) -> None:
     """A crash while recovering from a crash."""
 
@@ -120,6 +123,7 @@ def test_killed_anywhere_in_recovery(tmp_path: Path) -> None:
         check_whole_life(bench, ONE)
 
 
+@pytest.mark.scenario(51)
 def test_killed_anywhere_in_prepare_after_a_reboot(tmp_path: Path) -> None:
     def arrange(bench: Bench) -> Callable[[], object]:
         ref = wanted(bench)
@@ -132,6 +136,7 @@ def test_killed_anywhere_in_prepare_after_a_reboot(tmp_path: Path) -> None:
         check_whole_life(bench, ONE)
 
 
+@pytest.mark.scenario(51)
 def test_killed_anywhere_needs_no_recovery_before_the_next_call(tmp_path: Path) -> None:
     """Another instance may get the kubelet's next call before anybody recovers."""
 
@@ -206,6 +211,7 @@ def test_a_claim_that_another_instance_works_on_is_left_to_it(bench: Bench) -> N
     assert bench.recover().undone == ["uid-one"]
 
 
+@pytest.mark.scenario(52)
 def test_a_corrupt_record_is_set_aside_and_its_device_stays_held(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -266,6 +272,7 @@ def test_failed_devices_survive_a_restart_and_name_the_reason(bench: Bench) -> N
     assert "claim default/one (uid uid-one): not given back: device a: revert: the knob is stuck" in note
 
 
+@pytest.mark.scenario(52)
 def test_a_newer_record_is_told_once_and_nothing_of_its_claim_is_touched(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -49,6 +49,7 @@ def node(shared: SimulatedNode) -> Iterator[SimulatedNode]:
 # --------------------------------------------------------------------------- while a claim is prepared
 
 
+@pytest.mark.scenario(23)
 @pytest.mark.parametrize(
     ("status", "cure"),
     [
@@ -120,6 +121,7 @@ def test_a_silent_server_is_given_up_before_the_kubelet_does(node: SimulatedNode
         node.unprepare(each)
 
 
+@pytest.mark.scenario(23, 44)
 def test_without_an_api_server_unprepare_works_and_prepare_says_why(node: SimulatedNode) -> None:
     ref, other = (
         allocated(node, name, device) for name, device in zip(("old", "new"), names(node), strict=True)

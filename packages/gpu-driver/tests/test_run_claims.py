@@ -94,6 +94,7 @@ def test_the_scheduler_keeps_claims_off_what_would_be_refused(node: SimulatedNod
     node.unprepare(usable)
 
 
+@pytest.mark.scenario(29)
 def test_double_use_is_refused_and_names_the_holder(node: SimulatedNode) -> None:
     holder, thief = allocated(node, "holder", FREE), allocated(node, "thief", FREE)
     answer = node.prepare(holder)
@@ -111,6 +112,7 @@ def test_double_use_is_refused_and_names_the_holder(node: SimulatedNode) -> None
     node.unprepare(thief)
 
 
+@pytest.mark.scenario(37)
 def test_admin_access_beside_a_user_sees_mei_and_disturbs_nobody(node: SimulatedNode) -> None:
     user, admin = allocated(node, "user", FREE), allocated(node, "admin", FREE, adminAccess=True)
     (mine,) = node.prepare(user)
@@ -147,6 +149,7 @@ def test_admin_access_to_a_device_without_nodes_gives_no_id_and_changes_nothing(
     node.unprepare(ref)
 
 
+@pytest.mark.scenario(24, 25, 26, 28, 30)
 def test_bad_claims_are_refused_one_by_one(node: SimulatedNode) -> None:
     good = allocated(node, "good", ON_XE_BY_HAND)
     bare = node.create_claim("bare", spec())
@@ -170,6 +173,7 @@ def test_bad_claims_are_refused_one_by_one(node: SimulatedNode) -> None:
     assert set(node.kubelet.unprepare(refs, NAME).values()) == {""}
 
 
+@pytest.mark.scenario(27)
 def test_results_of_other_drivers_are_none_of_ours(node: SimulatedNode) -> None:
     ref = node.create_claim("mixed", spec())
     results = [
@@ -188,6 +192,7 @@ def test_results_of_other_drivers_are_none_of_ours(node: SimulatedNode) -> None:
     node.unprepare(ref)
 
 
+@pytest.mark.scenario(31)
 def test_opaque_configuration_of_ours_is_refused_as_long_as_there_is_none(node: SimulatedNode) -> None:
     ref = node.create_claim("configured", spec())
     results = [{"request": "gpu", "driver": NAME, "pool": NODE, "device": FREE}]
@@ -223,6 +228,7 @@ def test_every_line_of_a_call_says_which_call_claim_and_device(node: SimulatedNo
     assert (warning["uid"], warning["device"]) == (refused.uid, VFIO)
 
 
+@pytest.mark.scenario(17, 23)
 def test_a_prepared_claim_is_answered_without_the_api_server(node: SimulatedNode) -> None:
     ref = allocated(node, "cached", FREE)
     answer = node.prepare(ref)
@@ -236,6 +242,7 @@ def test_a_prepared_claim_is_answered_without_the_api_server(node: SimulatedNode
     node.unprepare(ref)
 
 
+@pytest.mark.scenario(18)
 def test_damaged_cdi_files_are_written_again_before_the_answer(node: SimulatedNode) -> None:
     ref = allocated(node, "damaged", FREE)
     answer = node.prepare(ref)
@@ -251,6 +258,7 @@ def test_damaged_cdi_files_are_written_again_before_the_answer(node: SimulatedNo
     node.unprepare(ref)
 
 
+@pytest.mark.scenario(35)
 def test_two_devices_of_one_claim(node: SimulatedNode) -> None:
     ref = node.create_claim("pair", by_address("0000:20:00.0"))
     put_status(

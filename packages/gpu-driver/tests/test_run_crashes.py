@@ -98,6 +98,7 @@ class Storm:
         return answer
 
 
+@pytest.mark.scenario(51)
 def test_kills_in_a_storm_of_calls_give_no_device_twice_and_leave_nothing() -> None:
     with running("large") as node:
         storm = Storm(node)
@@ -127,6 +128,7 @@ def test_kills_in_a_storm_of_calls_give_no_device_twice_and_leave_nothing() -> N
 # --------------------------------------------------------------------------- one crash at a time
 
 
+@pytest.mark.scenario(18, 51)
 def test_a_killed_driver_comes_back_to_what_it_prepared(node: SimulatedNode) -> None:
     first, second = names(node)
     ref = allocated(node, "kept", first)
@@ -150,6 +152,7 @@ def contents(node: SimulatedNode) -> dict[str, str]:
     return {name: (node.root / name).read_text() for name in node.leftovers() if name.endswith(".json")}
 
 
+@pytest.mark.scenario(44, 51)
 def test_unprepare_after_a_kill_needs_no_prepare_and_no_api_server(node: SimulatedNode) -> None:
     ref = allocated(node, "orphaned", names(node)[0])
     node.prepare(ref)
@@ -168,6 +171,7 @@ def test_unprepare_after_a_kill_needs_no_prepare_and_no_api_server(node: Simulat
     assert node.leftovers() == []
 
 
+@pytest.mark.scenario(51)
 def test_what_a_kill_left_behind_of_unfinished_work_is_removed_at_the_next_start(node: SimulatedNode) -> None:
     kept = allocated(node, "kept", names(node)[0])
     answer = node.prepare(kept)
@@ -193,6 +197,7 @@ def test_what_a_kill_left_behind_of_unfinished_work_is_removed_at_the_next_start
     assert node.leftovers() == []
 
 
+@pytest.mark.scenario(52)
 def test_a_corrupt_record_is_set_aside_and_told_and_the_claim_can_be_cleaned_up(node: SimulatedNode) -> None:
     ref = allocated(node, "corrupt", names(node)[0])
     node.prepare(ref)
@@ -209,6 +214,7 @@ def test_a_corrupt_record_is_set_aside_and_told_and_the_claim_can_be_cleaned_up(
     assert node.leftovers() == []
 
 
+@pytest.mark.scenario(18)
 def test_after_a_reboot_the_answer_is_the_same_and_the_cdi_files_are_back(node: SimulatedNode) -> None:
     device = names(node)[1]
     ref = allocated(node, "survivor", device)
@@ -263,6 +269,7 @@ def as_content(item: dict[str, object]) -> str:
     return json.dumps({**spec, "pool": ""}, sort_keys=True)
 
 
+@pytest.mark.scenario(2)
 def test_a_second_registration_is_answered_by_the_same_process(node: SimulatedNode) -> None:
     assert node.process is not None
     pid = node.process.pid

@@ -65,6 +65,7 @@ def test_a_pulled_gpu_is_tainted_then_removed_then_back(node: SimulatedNode) -> 
     assert_no_surprise(node)
 
 
+@pytest.mark.scenario(49)
 def test_a_pulled_gpu_that_a_claim_holds_stays_tainted_and_can_be_cleaned_up(node: SimulatedNode) -> None:
     ref = allocated(node, "user", B60)
     node.prepare(ref)

@@ -83,6 +83,7 @@ def test_no_plugins_folder_is_not_made_by_us(node: SimulatedNode) -> None:
     assert not node.plugins.exists()
 
 
+@pytest.mark.scenario(10)
 @pytest.mark.parametrize("place", ["registration", "dra"])
 def test_a_regular_file_where_a_socket_belongs_is_left_alone(node: SimulatedNode, place: str) -> None:
     path = {"registration": node.registry / f"{NAME}-reg.sock", "dra": node.state / "dra.sock"}[place]
@@ -96,6 +97,7 @@ def test_a_regular_file_where_a_socket_belongs_is_left_alone(node: SimulatedNode
     assert path.read_text() == "precious"
 
 
+@pytest.mark.scenario(12)
 def test_a_path_too_long_for_a_socket(node: SimulatedNode) -> None:
     long = node.root / ("x" * 90)
     long.mkdir()
@@ -231,6 +233,7 @@ def ended_or_up(node: SimulatedNode, argument: str, mentions: str) -> None:
     assert node.stop_driver() == 0
 
 
+@pytest.mark.scenario(48)
 def test_a_second_driver_on_the_same_node_takes_over_and_the_first_touches_nothing_of_it(
     node: SimulatedNode,
 ) -> None:
@@ -274,6 +277,7 @@ def lines_about_registration(node: SimulatedNode) -> list[str]:
     return [line for line in lines(node) if "the kubelet registered" in line]
 
 
+@pytest.mark.scenario(11)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_every_stop_signal_ends_it_cleanly(node: SimulatedNode, number: signal.Signals) -> None:
     node.start_driver()

@@ -107,6 +107,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
 # ---------------------------------------------------------------------- registration
 
 
+@pytest.mark.scenario(7)
 def test_one_socket_for_both_services_is_legal(kubelet: FakeKubelet, driver: RoughDriver) -> None:
     with driver.run():
         assert kubelet.wait_registered(DRIVER).endpoint == str(driver.path)
@@ -145,6 +146,7 @@ def test_the_first_version_of_the_drivers_list_that_is_known_is_spoken(
         assert kubelet.wait_registered(DRIVER).version == "v1.DRAPlugin"
 
 
+@pytest.mark.scenario(4, 5)
 def test_failures_of_get_info_and_notify_are_tried_again(kubelet: FakeKubelet, driver: RoughDriver) -> None:
     driver.get_info_failures, driver.notify_failures = 2, 3
     with driver.run():
@@ -223,6 +225,7 @@ def test_without_a_driver_there_is_no_call(kubelet: FakeKubelet) -> None:
         kubelet.prepare([CLAIM], driver="gpu.example.com")
 
 
+@pytest.mark.scenario(36)
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -264,6 +267,7 @@ def test_a_driver_that_does_not_answer_runs_into_the_deadline(node: KubeletNode,
     assert late.value.code == "DEADLINE_EXCEEDED"
 
 
+@pytest.mark.scenario(8)
 def test_a_service_that_returns_on_its_path_is_called_again_without_registration(
     node: KubeletNode, kubelet: FakeKubelet, driver: RoughDriver
 ) -> None:
@@ -283,6 +287,7 @@ def test_a_service_that_returns_on_its_path_is_called_again_without_registration
         assert driver.told == [(True, "")]
 
 
+@pytest.mark.scenario(7)
 def test_a_service_may_begin_to_listen_after_registration(
     node: KubeletNode, kubelet: FakeKubelet, driver: RoughDriver
 ) -> None:

@@ -151,6 +151,7 @@ def test_probes_are_answered_while_every_worker_is_busy(
         assert not any(answer.error for call in calls for answer in call.result(30).values())
 
 
+@pytest.mark.scenario(9)
 def test_a_lost_socket_fails_the_liveness_probe(
     node: KubeletNode, kubelet: FakeKubelet, server: HealthServer, readiness: Readiness
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -58,6 +59,7 @@ def test_a_plugin_registers_and_serves(node: KubeletNode, kubelet: FakeKubelet, 
     assert claims.prepared == {"uid-1"}
 
 
+@pytest.mark.scenario(19)
 def test_a_plugin_that_is_there_before_the_kubelet_registers_when_it_comes(node: KubeletNode) -> None:
     readiness = Readiness(["serving", "registered"])
     plugin = node.start_plugin(readiness)
@@ -67,6 +69,7 @@ def test_a_plugin_that_is_there_before_the_kubelet_registers_when_it_comes(node:
     assert readiness.ready
 
 
+@pytest.mark.scenario(2)
 def test_a_kubelet_that_restarts_finds_the_plugin_again(
     node: KubeletNode, kubelet: FakeKubelet, claims: MemoryClaims
 ) -> None:
@@ -80,6 +83,7 @@ def test_a_kubelet_that_restarts_finds_the_plugin_again(
     assert kubelet.prepare([CLAIM]) == before
 
 
+@pytest.mark.scenario(3)
 def test_a_plugin_that_restarts_registers_again_on_the_same_paths(
     node: KubeletNode, kubelet: FakeKubelet
 ) -> None:
@@ -109,6 +113,7 @@ def test_a_successor_takes_the_paths_over_and_survives_the_end_of_its_predecesso
     assert not kubelet.prepare([CLAIM])["uid-1"].error
 
 
+@pytest.mark.scenario(10)
 def test_stale_sockets_of_a_killed_plugin_are_replaced(node: KubeletNode, kubelet: FakeKubelet) -> None:
     node.dra_socket.parent.mkdir()
     for path in (node.dra_socket, node.registration_socket):
@@ -133,6 +138,7 @@ signal.pause()
 """
 
 
+@pytest.mark.scenario(3, 8, 10)
 def test_a_plugin_that_was_killed_is_replaced_on_the_sockets_it_left(
     node: KubeletNode, kubelet: FakeKubelet
 ) -> None:
@@ -151,6 +157,24 @@ def test_a_plugin_that_was_killed_is_replaced_on_the_sockets_it_left(
     assert not kubelet.prepare([CLAIM])["uid-1"].error
 
 
+@pytest.mark.scenario(4)
+def test_a_plugin_that_does_not_answer_for_a_while_is_registered_when_it_does(
+    node: KubeletNode, kubelet: FakeKubelet
+) -> None:
+    arguments = [node.driver, str(node.dra_socket.parent), str(node.registry)]
+    with subprocess.Popen([sys.executable, "-c", SERVE_UNTIL_KILLED, *arguments]) as process:
+        kubelet.wait_registered(node.driver, timeout=30)
+        process.send_signal(signal.SIGSTOP)
+        kubelet.restart()
+        wait_until(lambda: bool(kubelet.refusals), seconds=30)
+        assert all("GetInfo" in why and "DEADLINE_EXCEEDED" in why for why in kubelet.refusals)
+        assert kubelet.registered == ()
+        process.send_signal(signal.SIGCONT)
+        kubelet.wait_registered(node.driver, timeout=30)
+        assert not kubelet.prepare([CLAIM])["uid-1"].error
+        process.kill()
+
+
 def test_the_sockets_are_for_root_and_nothing_else_lies_about(node: KubeletNode) -> None:
     old = os.umask(0)
     try:
@@ -163,6 +187,7 @@ def test_the_sockets_are_for_root_and_nothing_else_lies_about(node: KubeletNode)
     assert stat.S_IMODE(node.dra_socket.parent.stat().st_mode) == 0o750
 
 
+@pytest.mark.scenario(7)
 def test_the_registration_socket_appears_last(node: KubeletNode) -> None:
     """A kubelet calls as soon as it sees the registration socket: the other must answer by then."""
     node.registration_socket.mkdir()
@@ -197,6 +222,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10, pause: float 
 # ---------------------------------------------------------------------- stop
 
 
+@pytest.mark.scenario(11)
 def test_stop_removes_both_sockets_and_again_does_nothing(node: KubeletNode, kubelet: FakeKubelet) -> None:
     readiness = Readiness(["serving"])
     plugin = node.start_plugin(readiness)
@@ -211,6 +237,7 @@ def test_stop_removes_both_sockets_and_again_does_nothing(node: KubeletNode, kub
     plugin.stop(grace=1)
 
 
+@pytest.mark.scenario(11)
 def test_stop_of_a_plugin_that_never_started_does_nothing(node: KubeletNode) -> None:
     node.make_plugin().stop(grace=1)
     assert list(node.registry.iterdir()) == []
@@ -267,6 +294,7 @@ def test_a_missing_plugins_directory_is_named(node: KubeletNode) -> None:
     assert list(node.registry.iterdir()) == []
 
 
+@pytest.mark.scenario(10)
 @pytest.mark.parametrize("which", ["dra", "registration"])
 def test_a_file_in_a_sockets_place_is_refused_and_kept(node: KubeletNode, which: str) -> None:
     node.dra_socket.parent.mkdir()
@@ -280,6 +308,7 @@ def test_a_file_in_a_sockets_place_is_refused_and_kept(node: KubeletNode, which:
     assert not readiness.ready
 
 
+@pytest.mark.scenario(12)
 def test_too_long_a_path_is_refused_before_anything_listens(short_tmp: Path, claims: MemoryClaims) -> None:
     with KubeletNode(short_tmp, claims, driver="d" * 100) as node:
         with pytest.raises(KubeletError, match=r"allow 107 .*set --kubelet-plugins-dir to a shorter path"):
@@ -300,6 +329,7 @@ def test_a_registry_in_which_no_socket_can_be_made_is_refused(node: KubeletNode)
     assert list(node.dra_socket.parent.iterdir()) == []
 
 
+@pytest.mark.scenario(9)
 def test_an_obstacle_that_appears_after_the_check_leaves_no_socket_behind(
     node: KubeletNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +342,7 @@ def test_an_obstacle_that_appears_after_the_check_leaves_no_socket_behind(
     assert not readiness.ready
 
 
+@pytest.mark.scenario(9)
 @pytest.mark.parametrize("which", ["dra", "registration"])
 def test_a_socket_removed_by_somebody_else_calls_for_a_new_start(node: KubeletNode, which: str) -> None:
     readiness = Readiness([])
@@ -352,6 +383,7 @@ def test_no_two_requests_have_the_same_number(
     ]
 
 
+@pytest.mark.scenario(16)
 def test_answers_carry_whole_devices(node: KubeletNode, kubelet: FakeKubelet, claims: MemoryClaims) -> None:
     node.start_plugin()
     kubelet.wait_registered(node.driver)

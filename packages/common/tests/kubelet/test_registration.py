@@ -44,6 +44,7 @@ def stub(short_tmp: Path, service: RegistrationService) -> Iterator[Registration
     server.stop(grace=0)
 
 
+@pytest.mark.scenario(1)
 def test_get_info_says_what_a_kubelet_needs(stub: RegistrationStub) -> None:
     info = stub.GetInfo(pb.InfoRequest(), timeout=1)
     assert info.type == "DRAPlugin"
@@ -67,6 +68,7 @@ def test_success_is_recorded_and_makes_ready(
     assert readiness.ready
 
 
+@pytest.mark.scenario(6)
 def test_a_refusal_is_recorded_logged_and_answered_with_an_error(
     stub: RegistrationStub, service: RegistrationService, readiness: Readiness, log_text: Callable[[], str]
 ) -> None:
@@ -84,6 +86,7 @@ def test_a_refusal_is_recorded_logged_and_answered_with_an_error(
     assert "traceback" not in line
 
 
+@pytest.mark.scenario(6)
 def test_a_refusal_after_a_success_and_a_success_after_a_refusal_are_both_believed(
     stub: RegistrationStub, service: RegistrationService, readiness: Readiness
 ) -> None:

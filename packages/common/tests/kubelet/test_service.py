@@ -57,6 +57,7 @@ def lines(text: str, **fields: str) -> list[dict[str, str]]:
 # ---------------------------------------------------------------------- one entry for every UID
 
 
+@pytest.mark.scenario(36, 50)
 @pytest.mark.parametrize("count", [0, 1, 3, 40])
 def test_every_uid_is_answered_in_both_calls(served: FakeKubelet, claims: MemoryClaims, count: int) -> None:
     uids = [f"uid-{number}" for number in range(count)]
@@ -67,6 +68,7 @@ def test_every_uid_is_answered_in_both_calls(served: FakeKubelet, claims: Memory
     assert claims.prepared == set()
 
 
+@pytest.mark.scenario(17)
 def test_the_same_claim_gets_the_same_answer_again(served: FakeKubelet) -> None:
     first = served.prepare(refs("a", "b"))
     assert served.prepare(refs("b", "a")) == first
@@ -79,6 +81,7 @@ def test_a_claim_named_twice_in_one_call_is_handled_once(served: FakeKubelet, cl
     assert claims.calls["unprepare", "a"] == 1
 
 
+@pytest.mark.scenario(42)
 def test_a_claim_that_was_never_prepared_is_unprepared_with_success(served: FakeKubelet) -> None:
     assert served.unprepare(refs("unknown")) == {"unknown": ""}
 
@@ -114,6 +117,7 @@ class Fixed:
         return None
 
 
+@pytest.mark.scenario(32, 35)
 @pytest.mark.parametrize(
     "devices",
     [
@@ -136,6 +140,7 @@ def test_devices_arrive_as_they_were_given(
 # ---------------------------------------------------------------------- errors
 
 
+@pytest.mark.scenario(30)
 def test_a_bad_claim_fails_alone(served: FakeKubelet, claims: MemoryClaims) -> None:
     claims.before = failing(
         {"bad": DeviceHeld("device card0 is held by claim ns/other", cure="delete that claim")}
@@ -165,6 +170,7 @@ def test_errors_arrive_as_their_text_and_are_never_empty(
     assert served.unprepare(refs("bad", "good")) == {"bad": expected, "good": ""}
 
 
+@pytest.mark.scenario(21)
 def test_a_claim_that_failed_succeeds_when_the_cause_is_gone(
     served: FakeKubelet, claims: MemoryClaims
 ) -> None:
@@ -286,6 +292,7 @@ def test_unprepare_gets_through_while_prepares_wait(served: FakeKubelet, claims:
 # ---------------------------------------------------------------------- deadlines
 
 
+@pytest.mark.scenario(20)
 def test_a_slow_claim_is_answered_with_its_reason_before_the_kubelet_gives_up(
     node: KubeletNode, claims: MemoryClaims
 ) -> None:
@@ -298,6 +305,7 @@ def test_a_slow_claim_is_answered_with_its_reason_before_the_kubelet_gives_up(
     gate.open()
 
 
+@pytest.mark.scenario(20)
 def test_a_later_try_of_a_slow_claim_succeeds_and_allocates_nothing_twice(
     node: KubeletNode, claims: MemoryClaims
 ) -> None:
@@ -361,6 +369,7 @@ def test_claims_of_a_kubelet_that_went_away_are_not_begun(node: KubeletNode, cla
     assert ("prepare", "second") not in claims.calls
 
 
+@pytest.mark.scenario(1, 22)
 def test_a_kubelet_that_restarts_during_a_prepare_gets_the_same_answer(
     node: KubeletNode, claims: MemoryClaims
 ) -> None:

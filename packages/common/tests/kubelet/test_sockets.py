@@ -81,6 +81,7 @@ def test_each_pod_has_sockets_of_its_own() -> None:
     )
 
 
+@pytest.mark.scenario(12)
 @pytest.mark.parametrize(
     ("length", "dra", "registration"),
     [
@@ -101,6 +102,7 @@ def test_12_names_that_are_too_long_are_hashed(length: int, dra: str, registrati
     assert max(len(str(paths.dra)), len(str(paths.registration))) <= MAX_PATH_BYTES
 
 
+@pytest.mark.scenario(12)
 def test_12_hashed_names_are_the_same_each_time_and_differ_by_driver_and_pod() -> None:
     drivers, pods = ("a" * 63, "b" * 63), (POD, POD.replace("3", "4"))
     paths = [paths_of(driver, pod) for driver in drivers for pod in pods]
@@ -108,6 +110,7 @@ def test_12_hashed_names_are_the_same_each_time_and_differ_by_driver_and_pod() -
     assert paths == [paths_of(driver, pod) for driver in drivers for pod in pods]
 
 
+@pytest.mark.scenario(12)
 def test_what_is_too_long_even_when_hashed_is_refused(short_tmp: Path) -> None:
     folder = short_tmp / ("p" * 90)
     folder.mkdir()
@@ -142,6 +145,7 @@ def test_a_listener_that_accepts_nobody_is_not_dead(short_tmp: Path) -> None:
             assert not is_dead(path)
 
 
+@pytest.mark.scenario(12)
 def test_the_longest_path_that_the_kernel_takes_is_accepted(short_tmp: Path) -> None:
     path = short_tmp / ("s" * (MAX_PATH_BYTES - len(str(short_tmp)) - 1))
     assert len(str(path)) == MAX_PATH_BYTES
@@ -150,6 +154,7 @@ def test_the_longest_path_that_the_kernel_takes_is_accepted(short_tmp: Path) -> 
         assert path.is_socket()
 
 
+@pytest.mark.scenario(12)
 def test_one_byte_more_is_refused_and_the_message_says_by_how_much_and_what_helps(short_tmp: Path) -> None:
     path = short_tmp / ("s" * (MAX_PATH_BYTES - len(str(short_tmp))))
     with pytest.raises(KubeletError) as refused:
@@ -167,6 +172,7 @@ def test_bytes_count_not_characters(short_tmp: Path) -> None:
         check_place(path, SETTING)
 
 
+@pytest.mark.scenario(10)
 def test_a_file_in_the_place_is_refused_and_kept(short_tmp: Path) -> None:
     path = short_tmp / "dra.sock"
     path.write_text("precious")
@@ -191,6 +197,7 @@ def test_other_things_in_the_place_are_named(short_tmp: Path, kind: str, make: s
     assert [path.name for path in short_tmp.iterdir()] == ["dra.sock"]
 
 
+@pytest.mark.scenario(10)
 def test_a_stale_socket_in_the_place_is_fine_and_replaced(short_tmp: Path) -> None:
     path = short_tmp / "dra.sock"
     listen(path).close()

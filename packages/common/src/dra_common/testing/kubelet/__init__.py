@@ -15,13 +15,15 @@ connection to each driver, and calls it with 45 s of patience. An answer that a 
 :class:`KubeletCallError`. Given a way to delete ResourceSlices (:func:`api_wiper`), it deletes those of the node at
 every start, and those of a driver that was out of reach for 30 s.
 
-Unlike a kubelet it remembers no claims: every ``prepare`` is a call. It resolves no CDI ids and watches by polling.
+It remembers no claims: every ``prepare`` is a call. :class:`Pods` does, and sends the calls that pods lead to. Unlike a
+kubelet it resolves no CDI ids and watches by polling.
 """
 
 from dra_common.testing.kubelet.answers import ClaimAnswer, KubeletCallError, Registered
 from dra_common.testing.kubelet.claims import Gate, MemoryClaims
 from dra_common.testing.kubelet.fake import FakeKubelet
 from dra_common.testing.kubelet.node import KubeletNode
+from dra_common.testing.kubelet.pods import Pod, PodFailed, Pods
 from dra_common.testing.kubelet.wiping import WipeSlices, api_wiper
 
 __all__ = [
@@ -31,6 +33,9 @@ __all__ = [
     "KubeletCallError",
     "KubeletNode",
     "MemoryClaims",
+    "Pod",
+    "PodFailed",
+    "Pods",
     "Registered",
     "WipeSlices",
     "api_wiper",

@@ -1,0 +1,37 @@
+"""Every scenario of the protocol has a test, and every mark means a scenario."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from scenarios import PACKAGES, REAL, SCENARIOS, proofs
+
+PROOFS = proofs()
+
+
+def test_the_scenarios_are_numbered_without_a_gap() -> None:
+    assert list(SCENARIOS) == list(range(1, 53))
+    assert set(REAL) <= set(SCENARIOS)
+
+
+@pytest.mark.parametrize("number", SCENARIOS)
+def test_every_scenario_has_a_test(number: int) -> None:
+    assert PROOFS.get(number), f"no test has @pytest.mark.scenario({number}): {SCENARIOS[number]}"
+
+
+def test_every_mark_names_a_scenario() -> None:
+    strangers = {number: [str(proof) for proof in PROOFS[number]] for number in set(PROOFS) - set(SCENARIOS)}
+    assert strangers == {}
+
+
+def test_no_mark_escapes_the_reading_of_the_source() -> None:
+    """A mark in another shape would stand in no table."""
+    written = sum(len(_marks(file)) for file in PACKAGES.glob("*/tests/**/*.py"))
+    read = {(proof.file, proof.test) for found in PROOFS.values() for proof in found}
+    assert written == len(read) > 0
+
+
+def _marks(file: Path) -> list[str]:
+    return re.findall(r"\bmark\.scenario\(\d", file.read_text())
