@@ -10,7 +10,7 @@ from typing import Any
 
 import docs_common
 from docs_markdown import block, code, table
-from dra_common.cdi import SpecDir
+from dra_common.cdi import SharedSpecDir, SpecDir
 from dra_common.deadline import Deadline
 from dra_common.engine import Engine
 from dra_common.holds import FileHolds
@@ -126,7 +126,10 @@ def state_files() -> str:
 def _prepare(root: Path) -> None:
     driver, data = GpuDriver(), root / "var/lib/kubelet/plugins" / NAME
     specs = SpecDir(root / "var/run/cdi", driver.cdi_vendor, driver.cdi_classes)
-    state = State(FileRecords(claims_folder(data)), FileHolds(data / "held"), specs)
+    shared = SharedSpecDir(
+        root / "var/run/cdi", root / "etc/cdi", data / "adopted", driver.cdi_vendor, driver.cdi_classes
+    )
+    state = State(FileRecords(claims_folder(data)), FileHolds(data / "held"), specs, shared)
     host = SimulatedHost(root / "machine", dev_root="/dev")
     lifecycle = Lifecycle(driver, host, state, Bell(), _BOOT)
     locks = FileLocks(claims_folder(data), data / "hardware")

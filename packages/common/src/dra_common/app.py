@@ -2,8 +2,8 @@
 
 .. code-block:: text
 
-    start: the kubelet's folders -> state folders -> probes, metrics, Events -> recovery -> first look at the machine
-           -> sockets -> publish.lock
+    start: the kubelet's folders -> state folders -> probes, metrics, Events -> no other driver of this name -> recovery
+           -> its claims adopted -> first look at the machine -> sockets -> publish.lock
     stop:  publish.lock, for the next instance -> sockets (calls in flight finish) -> reconciler; ResourceSlices stay
 
 Only while ``publish.lock`` is ours the publisher and garbage collection run; calls of the kubelet are answered without
@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dra_common.cdi import SpecDir
+from dra_common.adoption import Adoption
+from dra_common.cdi import SharedSpecDir, SpecDir
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
 from dra_common.definition import Definition
 from dra_common.engine import Engine
@@ -29,12 +31,13 @@ from dra_common.garbage import Collector
 from dra_common.holds import FileHolds
 from dra_common.hosts import open_host, open_uevents
 from dra_common.inventory import Inventory
-from dra_common.kubelet import HealthServer, KubeletPlugin
+from dra_common.kubelet import HealthServer, KubeletPlugin, find_rival
 from dra_common.kubelet.folders import make_plugin_dir, require_registry
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
 from dra_common.monitoring import claims_by_phase, devices_by_health, open_endpoint, open_metrics
 from dra_common.ports import ApiServer, ClaimReader, Doorbell
+from dra_common.predecessor import PreparedClaims
 from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler, Timing
@@ -42,6 +45,7 @@ from dra_common.records import FileRecords, claims_folder
 from dra_common.recovery import Recovery, failed_devices
 from dra_common.settings import Settings
 from dra_common.slicer import Slicer
+from dra_common.takeover import Pause, adopt_claims, wait_for_rivals
 from dra_common.telemetry import (
     CLAIMS,
     CLAIMS_IN_FLIGHT,
@@ -71,9 +75,26 @@ def run(definition: Definition, settings: Settings, version: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     _log.info("%s %s on node %s", definition.driver.name, version, settings.node_name)
     with ExitStack() as stack:
-        App(definition, settings, version).start(stack)
-        number = signal.sigwait(_SIGNALS)
+        try:
+            App(definition, settings, version).start(stack, _pause)
+            number = signal.sigwait(_SIGNALS)
+        except _Asked as asked:
+            number = asked.signal
         _log.info("%s: calls in flight may finish, ResourceSlices stay", signal.Signals(number).name)
+
+
+class _Asked(Exception):
+    """A signal asks to stop before everything was started."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.signal = number
+
+
+def _pause(seconds: float) -> None:
+    """Wait; a signal ends it and the start with it."""
+    if (caught := signal.sigtimedwait(_SIGNALS, seconds)) is not None:
+        raise _Asked(signal.Signals(caught.si_signo))
 
 
 class App:
@@ -101,8 +122,11 @@ class App:
         who = f"{definition.program} {version}" + (f", pod {settings.pod_uid}" if settings.pod_uid else "")
         self._turn = Turn(self._data / "publish.lock", who=who, telemetry=self._telemetry)
 
-    def start(self, stack: ExitStack) -> None:
-        """Start everything; ``stack`` stops it again, also what was started before a failure. Raises DraError."""
+    def start(self, stack: ExitStack, pause: Pause = time.sleep) -> None:
+        """Start everything; ``stack`` stops it again, also what was started before a failure. Raises DraError.
+
+        ``pause`` waits some seconds while another driver is in the way; what it raises ends the start.
+        """
         stack.callback(self._api.close)
         health = HealthServer(self._settings.healthcheck_port, self._readiness)
         health.start()
@@ -110,7 +134,12 @@ class App:
         self._tell(stack)
         slicer = self._publishing(self._api)
         reconciler = self._reconciler(slicer)
-        lifecycle = self._recover(reconciler)
+        wait_for_rivals(
+            partial(find_rival, self._driver.name, self._data, self._settings.kubelet_registry_dir),
+            self._readiness,
+            pause,
+        )
+        lifecycle = self._recover(reconciler, pause)
         reconciler.start()
         self._readiness.add_check(reconciler.why_dead)
         stack.callback(slicer.stop)
@@ -190,11 +219,22 @@ class App:
             timing=Timing(rescan=self._settings.rescan_seconds),
         )
 
-    def _recover(self, doorbell: Doorbell) -> Lifecycle[Any]:
+    def _recover(self, doorbell: Doorbell, pause: Pause) -> Lifecycle[Any]:
         lifecycle = Lifecycle(
             self._driver, self._host, self._state, doorbell, self._host.boot_id(), telemetry=self._telemetry
         )
         Recovery(lifecycle, self._state, self._locks, telemetry=self._telemetry).run()
+        adoption = Adoption(
+            self._driver,
+            self._host,
+            lifecycle,
+            self._state,
+            self._locks,
+            PreparedClaims(self._data),
+            self._settings.node_name,
+            self._telemetry,
+        )
+        adopt_claims(adoption, self._readiness, pause)
         self._readiness.met("recovered")
         return lifecycle
 
@@ -219,4 +259,11 @@ def _state(data: Path, settings: Settings, driver: Any) -> State:  # noqa: ANN40
         FileRecords(claims_folder(data)),
         FileHolds(data / "held"),
         SpecDir(settings.cdi_dynamic_root, driver.cdi_vendor, driver.cdi_classes),
+        SharedSpecDir(
+            settings.cdi_dynamic_root,
+            settings.cdi_root,
+            data / "adopted",
+            driver.cdi_vendor,
+            driver.cdi_classes,
+        ),
     )

@@ -22,7 +22,7 @@ from dra_common.errors import CorruptRecord, NewerRecord
 from dra_common.model import SCHEMA, ClaimRecord
 
 _ADAPTER: TypeAdapter[ClaimRecord] = TypeAdapter(ClaimRecord)
-_UNKNOWN = "unknown"
+_UNKNOWN, _ADOPTED = "unknown", "adopted"
 
 
 def encode(record: ClaimRecord) -> bytes:
@@ -52,7 +52,9 @@ def to_json(record: ClaimRecord) -> dict[str, Any]:
 
 
 def _known(record: ClaimRecord) -> dict[str, Any]:
-    dumped: dict[str, Any] = _ADAPTER.dump_python(record, mode="json", exclude={_UNKNOWN})
+    # Said of adopted claims only: what no release before knew, it need not carry in every record.
+    silent = {_UNKNOWN} if record.adopted else {_UNKNOWN, _ADOPTED}
+    dumped: dict[str, Any] = _ADAPTER.dump_python(record, mode="json", exclude=silent)
     return dumped
 
 

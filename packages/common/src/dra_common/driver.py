@@ -8,7 +8,16 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from dra_common.model import Allocated, CounterSet, Device, Edits, Plan, PlannedDevice
+from dra_common.model import (
+    Allocated,
+    ContainerEdits,
+    CounterSet,
+    Device,
+    Edits,
+    Plan,
+    PlannedDevice,
+    PreparedDevice,
+)
 from dra_common.ports import Host
 
 H = TypeVar("H")
@@ -128,5 +137,28 @@ class Driver(Protocol[H]):
     def static_edits(self, hardware: H, dev_root: str) -> Edits:
         """What ``cdi generate`` writes for users without Kubernetes; empty = the device cannot be used that way."""
 
+    def adopted_edits(
+        self, answer: Sequence[PreparedDevice], hardware: Mapping[str, H], dev_root: str
+    ) -> Mapping[str, ContainerEdits]:
+        """What the CDI ids of a claim stand for that was prepared by the driver which this one replaces.
+
+        ``answer`` is the whole claim's, ``hardware`` is as it is now and may lack devices. Ids that cannot be made are
+        left out. :func:`ids_named_after_devices` is enough where ids are named after devices.
+        """
+
+    def is_adopted_admin(self, device: PreparedDevice) -> bool:
+        """Whether the replaced driver's answer shows that this device was given for adminAccess."""
+
     def describe(self, hardware: H) -> Mapping[str, Any]:
         """Everything known of one device, as JSON for ``devices --json``."""
+
+
+def ids_named_after_devices(
+    driver: Driver[H], answer: Sequence[PreparedDevice], hardware: Mapping[str, H], dev_root: str
+) -> Mapping[str, ContainerEdits]:
+    """Return the edits of ids that are ``<vendor>/<class>=<device>``: what ``cdi generate`` says of the device."""
+    made: dict[str, ContainerEdits] = {}
+    for name in {device.device for device in answer} & hardware.keys():
+        for cdi_class, edits in driver.static_edits(hardware[name], dev_root).items():
+            made[f"{driver.cdi_vendor}/{cdi_class}={name}"] = edits
+    return {name: made[name] for device in answer for name in device.cdi_ids if made.get(name)}

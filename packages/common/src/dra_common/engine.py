@@ -55,7 +55,7 @@ class Engine(Generic[H]):
             with self._locked(ref, deadline):
                 record = self.lifecycle.load(ref.uid)
                 if record is not None and self.lifecycle.is_current(record):
-                    return self._answer_again(record)
+                    return self._answer_again(record, ref)
                 if claim is not None:
                     return self._prepare(claim, record, deadline)
 
@@ -93,9 +93,10 @@ class Engine(Generic[H]):
                 if not self.lifecycle.is_known(ref.uid):
                     self.locks.forget_claim(ref.uid)
 
-    def _answer_again(self, record: ClaimRecord) -> tuple[PreparedDevice, ...]:
+    def _answer_again(self, record: ClaimRecord, ref: ClaimRef) -> tuple[PreparedDevice, ...]:
         _annotate(device.device for device in record.answer)
         self.lifecycle.keep(record)
+        self.lifecycle.name(record, ref)
         _log.info("already prepared: answered from its record")
         return record.answer
 

@@ -10,6 +10,7 @@
     ├── StateError                   a file of ours (record, hold, lock, CDI) cannot be read or written
     │   ├── CorruptRecord            a record that fails its checksum or does not decode
     │   ├── NewerRecord              a record of a newer release's schema: kept, never guessed at
+    │   ├── CheckpointError          another driver's file of claims, of which nothing can be relied on
     │   └── SpecInvalid              names or edits that a CDI specification may not hold
     ├── LockTimeout                  another call or process kept a lock until our deadline
     ├── ClusterError                 the API server's answer, or none
@@ -82,6 +83,10 @@ class CorruptRecord(StateError):
 
 class NewerRecord(StateError):
     """A claim record whose schema only a newer release knows; it and all that its claim has are left alone."""
+
+
+class CheckpointError(StateError):
+    """The file of claims of another driver is cut off, of an unknown format, or damaged."""
 
 
 class SpecInvalid(StateError):

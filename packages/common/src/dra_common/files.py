@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def named_after(uid: str, suffix: str) -> str:
     return uid + suffix
 
 
-def read_own(path: Path) -> bytes | None:
+def read_own(path: Path, *, longest: int = _LONGEST) -> bytes | None:
     """Return the content of a file of ours, None if there is none. Never blocks. Raises StateError.
 
     Whatever is not such a file (a link, a pipe, a folder, something very long) reads as empty, which is no content of
@@ -47,13 +48,13 @@ def read_own(path: Path) -> bytes | None:
     with explained("read", path):
         try:
             found = path.lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
+            if not stat.S_ISREG(found.st_mode) or found.st_size > longest:
                 return b""
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         with os.fdopen(descriptor, "rb") as stream:
-            return stream.read(_LONGEST)
+            return stream.read(longest)
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -108,6 +109,23 @@ def set_modified(path: Path, seconds: float | None = None) -> None:
     """Set when a file was modified, in seconds since the epoch; None = now. Raises OSError."""
     with effect("mode", path):
         os.utime(path, times=None if seconds is None else (seconds, seconds), follow_symlinks=False)
+
+
+def keep_aside(path: Path, why: str) -> Path:
+    """Rename a file to ``<name>.<why>-<n>``, which nobody has yet; returns the new path. Raises StateError.
+
+    The caller holds a lock that keeps others from doing the same. Only the owner may read what is kept.
+    """
+    names = (path.with_name(f"{path.name}.{why}-{number}") for number in itertools.count(1))
+    target = next(name for name in names if not os.path.lexists(name))
+    with explained("set aside", path):
+        if stat.S_ISREG(path.lstat().st_mode):
+            with effect("mode", path):
+                path.chmod(0o600)
+        with effect("rename", path):
+            path.rename(target)
+        sync_folder(path.parent)
+    return target
 
 
 def make_folder(path: Path, *, mode: int = 0o700) -> None:

@@ -59,7 +59,8 @@ def judge(record: ClaimRecord, boot_id: str, *, gone: bool | None = None) -> Ver
     if record.phase is not Phase.PREPARED:
         return Verdict.UNDO
     if gone is None:
-        return Verdict.ASK
+        # An adopted claim has no name until the kubelet asks for it, and without one nobody can be asked about it.
+        return Verdict.ASK if record.ref.is_named else Verdict.KEEP
     if not gone:
         return Verdict.KEEP
     return Verdict.TELL if record.boot_id == boot_id else Verdict.REMOVE
@@ -193,7 +194,7 @@ class Collector(Generic[H]):
             return
         if record is None or not pause.over((record.phase, record.boot_id), self.clock()):
             return
-        with bind(claim=f"{record.ref.namespace}/{record.ref.name}"):
+        with bind(claim=record.ref.full_name):
             verdict = self._judge(record)
             if verdict is Verdict.TELL:
                 self._tell(record, pause)

@@ -14,7 +14,7 @@ A hold without a record belongs to nobody: its claim's next call, or recovery, r
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -30,12 +30,12 @@ from dra_common.model import (
     PlannedDevice,
     PreparedDevice,
 )
-from dra_common.ports import Doorbell, Holds, Host, Records, Specs
+from dra_common.ports import Doorbell, Holds, Host, Records, SharedSpecs, Specs
 from dra_common.telemetry import RECORDS_SET_ASIDE, SILENT, Reason, Telemetry
 
 _log = logging.getLogger(__name__)
 
-_EARLIER_BOOT = ""
+NOT_THIS_BOOT = ""
 """The boot id of a record whose claim is prepared, but not in this boot; no boot has it."""
 
 
@@ -46,6 +46,7 @@ class State:
     records: Records
     holds: Holds
     specs: Specs
+    shared: SharedSpecs
 
 
 class Lifecycle(Generic[H]):
@@ -112,7 +113,7 @@ class Lifecycle(Generic[H]):
         ``before`` is its record of an earlier boot, whose answer is given again. Raises DraError.
         """
         if before:
-            record = before.planned_again(plan, self.boot_id)
+            record = replace(before.planned_again(plan, self.boot_id), ref=ref)
         else:
             record = ClaimRecord(ref, Phase.PREPARING, self.boot_id, plan)
         self._hold(record)
@@ -134,6 +135,30 @@ class Lifecycle(Generic[H]):
         if self.is_current(record) and record.plan.devices:
             self._write_specs(record, self.hardware(_devices(record), record.ref))
 
+    def adopt(self, record: ClaimRecord, hardware: Mapping[str, H]) -> str:
+        """Take over a claim that another driver prepared; its record says *prepared* already. Nothing is applied.
+
+        Returns why its containers could not be started again now, empty if they can: to hold the devices is worth
+        more than to refuse what runs. Raises DeviceHeld, StateError; then nothing has changed.
+        """
+        trouble = ""
+        try:
+            self._hold(record)
+            try:
+                self._share(record, hardware if self.is_current(record) else {})
+            except DeviceRefused as error:
+                trouble = str(error)
+            self._state.records.save(record)
+        except Exception:
+            self._disown(record)
+            raise
+        return trouble if self.is_current(record) else ""
+
+    def name(self, record: ClaimRecord, ref: ClaimRef) -> None:
+        """Write down what the kubelet calls a claim that was adopted without its name. Raises StateError."""
+        if not record.ref.is_named:
+            self._state.records.save(replace(record, ref=ref))
+
     def settle(self, record: ClaimRecord) -> None:
         """Bring a claim whose last call did not finish to what it was before, or to nothing. Raises DraError."""
         if record.phase is Phase.PREPARING:
@@ -145,6 +170,7 @@ class Lifecycle(Generic[H]):
         """Bring a claim in any phase to "nothing left". Raises DraError; what remains is tried again."""
         self._revert(self._mark(record))
         self._state.specs.delete(record.ref.uid)
+        self._state.shared.release(record.ref.uid)
         self._let_go(record)
         if record.phase is Phase.FAILED:
             self._doorbell.ring("a failed claim was undone")
@@ -152,6 +178,7 @@ class Lifecycle(Generic[H]):
     def forget(self, uid: str) -> None:
         """Remove what is left of a claim without a readable record: holds, CDI files, what was set aside."""
         self._state.specs.delete(uid)
+        self._state.shared.release(uid)
         self._state.holds.release_all(uid)
         self._state.records.forget_set_aside(uid)
         self._state.records.delete(uid)
@@ -170,7 +197,7 @@ class Lifecycle(Generic[H]):
         self._revert(record)
         self._state.specs.delete(record.ref.uid)
         if record.answer:
-            self._state.records.save(replace(record, phase=Phase.PREPARED, boot_id=_EARLIER_BOOT))
+            self._state.records.save(replace(record, phase=Phase.PREPARED, boot_id=NOT_THIS_BOOT))
         else:
             self._let_go(record)
 
@@ -273,17 +300,29 @@ class Lifecycle(Generic[H]):
 
     def _write_specs(self, record: ClaimRecord, hardware: Mapping[str, H]) -> tuple[PreparedDevice, ...]:
         """Write the claim's CDI files and check that every id about to be returned resolves."""
+        if record.adopted:
+            self._share(record, hardware)
+            return record.answer
         classes: dict[str, dict[str, ContainerEdits]] = {}
         answer = tuple(self._edit(planned, hardware, record, classes) for planned in record.plan.devices)
         self._state.specs.write(record.ref.uid, classes)
-        wanted = [name for device in (record.answer or answer) for name in device.cdi_ids]
-        missing = self._state.specs.unresolved(record.ref.uid, wanted)
-        if missing:
-            msg = f"claim {record.ref}: CDI id {missing[0]} cannot be made (again): the device has lost that part"
-            raise DeviceRefused(
-                msg, cure="see `devices` for its kernel driver and nodes, then delete and re-create the pod"
-            )
+        _require(record.ref, self._state.specs.unresolved(record.ref.uid, _ids(record.answer or answer)))
         return answer
+
+    def _share(self, record: ClaimRecord, hardware: Mapping[str, H]) -> None:
+        """The same for ids that another driver gave, and that other claims of its may have too."""
+        ids = _ids(record.answer)
+        edits = self._driver.adopted_edits(record.answer, hardware, self._host.dev_root)
+        self._state.shared.define(record.ref.uid, ids, edits)
+        _require(record.ref, self._state.shared.unresolved(ids))
+
+    def _disown(self, record: ClaimRecord) -> None:
+        """Take back what an adoption did that failed; raises nothing, since the caller reports the first cause."""
+        try:
+            self._state.shared.release(record.ref.uid)
+            self._release(record)
+        except DraError as error:
+            _log.warning("what was begun is removed at the next start: %s", error)
 
     def _edit(
         self,
@@ -301,6 +340,18 @@ class Lifecycle(Generic[H]):
         ids = tuple(f"{self._driver.cdi_vendor}/{cdi_class}={name}" for cdi_class in given)
         return PreparedDevice(
             (allocated.base_request,), allocated.pool, allocated.device, ids, allocated.share_id
+        )
+
+
+def _ids(answer: tuple[PreparedDevice, ...]) -> list[str]:
+    return [name for device in answer for name in device.cdi_ids]
+
+
+def _require(ref: ClaimRef, missing: Sequence[str]) -> None:
+    if missing:
+        msg = f"claim {ref}: CDI id {missing[0]} cannot be made (again): the device has lost that part"
+        raise DeviceRefused(
+            msg, cure="see `devices` for its kernel driver and nodes, then delete and re-create the pod"
         )
 
 

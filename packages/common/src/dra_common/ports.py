@@ -276,3 +276,50 @@ class Specs(Protocol):
 
     def sweep_temporary(self) -> tuple[str, ...]:
         """Remove old unfinished files of ours; returns their names. Raises StateError."""
+
+
+class SharedSpecs(Protocol):
+    """CDI ids that another driver gave to claims which are adopted from it.
+
+    Several claims may need the same id, so each id has a file in the transient CDI folder, which goes with the last.
+    """
+
+    def define(self, uid: str, ids: Sequence[str], edits: Mapping[str, ContainerEdits]) -> None:
+        """Note that this claim needs ``ids`` and write those that have ``edits``, by id. Raises StateError."""
+
+    def release(self, uid: str) -> None:
+        """This claim needs nothing any more; fine if it never did. Raises StateError."""
+
+    def unresolved(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Return those of ``ids`` that neither we nor the other driver's own files define. Raises StateError."""
+
+    def uids(self) -> frozenset[str]:
+        """UIDs of claims that need such ids. Raises StateError."""
+
+    def inherit(self) -> None:
+        """The other driver's own files are ours from now on: :meth:`finish` removes them. Raises StateError."""
+
+    def finish(self) -> None:
+        """If no claim needs such ids any more, remove all that defines them. Raises StateError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The bytes of a file, and when it was last written, in seconds since 1970."""
+
+    data: bytes
+    modified: float
+
+
+class CheckpointFile(Protocol):
+    """The file in which the driver that this one replaces kept its claims."""
+
+    @property
+    def name(self) -> str:
+        """Its path, for messages."""
+
+    def read(self) -> Found | None:
+        """Return the file, None if there is none; no bytes if it is no regular file or too long. Raises StateError."""
+
+    def set_aside(self, why: Literal["adopted", "corrupt"]) -> str:
+        """Keep it under another name, which is returned; nobody else may read it. Raises StateError."""

@@ -92,7 +92,7 @@ class Recovery(Generic[H]):
         record = self.lifecycle.load(uid)
         if record is None:
             return
-        with bind(claim=f"{record.ref.namespace}/{record.ref.name}"):
+        with bind(claim=record.ref.full_name):
             if record.phase is Phase.PREPARED:
                 self.lifecycle.keep(record)
                 done.kept.append(uid)
@@ -114,6 +114,7 @@ class Recovery(Generic[H]):
     def _sweep(self) -> None:
         try:
             self.state.specs.sweep_temporary()
+            self.state.shared.finish()
         except DraError as error:
             _log.warning("unfinished CDI files stay: %s", error)
 
@@ -121,7 +122,13 @@ class Recovery(Generic[H]):
 def orphan_uids(state: State, locks: Locks) -> frozenset[str]:
     """UIDs with a hold or a file but no record; a record set aside still speaks for its claim. Raises StateError."""
     unfinished = state.records.unfinished_uids()
-    seen = _union(state.holds.holders().values(), state.specs.uids(), locks.claim_uids(), unfinished)
+    seen = _union(
+        state.holds.holders().values(),
+        state.specs.uids(),
+        state.shared.uids(),
+        locks.claim_uids(),
+        unfinished,
+    )
     return seen - frozenset(state.records.uids()) - state.records.set_aside_uids()
 
 

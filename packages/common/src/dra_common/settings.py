@@ -61,7 +61,8 @@ class Settings:
         kubelet_plugins_dir: the kubelet's folder of plugin data; ours is ``<it>/<driver name>``.
         kubelet_registry_dir: the folder in which the kubelet looks for registration sockets.
         pod_uid: of the pod that this process runs in; empty = one instance of the driver at a time.
-        cdi_root: folder of static CDI files. The daemon leaves it alone; ``cdi generate`` writes there.
+        cdi_root: folder of static CDI files; ``cdi generate`` writes there. The daemon only removes what a driver that
+            it replaced left there, once no claim needs that.
         cdi_dynamic_root: folder of per-claim CDI files, emptied at boot.
         kubeconfig: path of a kubeconfig; None = the in-cluster service account.
         healthcheck_port: TCP port of the gRPC health service on all addresses; negative = off.

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dra_common.driver import ConfigKind, Discovery, Published, Wanted
-from dra_common.model import Edits, Plan, PlannedDevice
+from dra_common.model import ContainerEdits, Edits, Plan, PlannedDevice, PreparedDevice
 from dra_common.ports import Host
 
-from gpu_driver import device, discovery, prepare
+from gpu_driver import adopted, device, discovery, prepare
 from gpu_driver.device import Gpu
 
 NAME = "gpu.intel.com"
@@ -56,6 +56,16 @@ class GpuDriver:
     def static_edits(self, hardware: Gpu, dev_root: str) -> Edits:
         """What ``cdi generate`` writes."""
         return prepare.static_edits(hardware, dev_root)
+
+    def adopted_edits(
+        self, answer: Sequence[PreparedDevice], hardware: Mapping[str, Gpu], dev_root: str
+    ) -> Mapping[str, ContainerEdits]:
+        """What the ids of Intel's Go driver stand for."""
+        return adopted.edits(answer, hardware, dev_root)
+
+    def is_adopted_admin(self, device: PreparedDevice) -> bool:
+        """Whether the answer has a MEI node, which that driver gives for adminAccess only."""
+        return adopted.is_admin(device)
 
     def describe(self, hardware: Gpu) -> Mapping[str, Any]:
         """Everything known of one GPU, as JSON."""

@@ -107,17 +107,18 @@ def drm_edits(gpu: Gpu, dev_root: str) -> ContainerEdits:
     The links are mounted because some media stacks look for a GPU by its PCI address; a bind mount of a link mounts
     the node it leads to.
     """
-    nodes = tuple(_node(f"dri/{name}", dev_root) for name in (gpu.card, gpu.render) if name)
+    nodes = tuple(device_node(f"dri/{name}", dev_root) for name in (gpu.card, gpu.render) if name)
     mounts = tuple(_mount(f"dri/by-path/pci-{gpu.bdf}-{kind}", dev_root) for kind in gpu.by_path)
     return ContainerEdits(device_nodes=nodes, mounts=mounts)
 
 
 def mei_edits(gpu: Gpu, dev_root: str) -> ContainerEdits:
     """The MEI nodes of the card."""
-    return ContainerEdits(device_nodes=tuple(_node(name, dev_root) for name in gpu.mei))
+    return ContainerEdits(device_nodes=tuple(device_node(name, dev_root) for name in gpu.mei))
 
 
-def _node(name: str, dev_root: str) -> DeviceNode:
+def device_node(name: str, dev_root: str) -> DeviceNode:
+    """A character device by its name below ``/dev``."""
     return DeviceNode(f"/dev/{name}", host_path=f"{dev_root.rstrip('/')}/{name}", type="c")
 
 

@@ -70,4 +70,4 @@ def _row(uid: str, record: ClaimRecord | StateError) -> list[str]:
     if isinstance(record, StateError):
         return ["?", uid, "unreadable", "", str(record)]
     devices = ", ".join(planned.allocated.device for planned in record.plan.devices)
-    return [f"{record.ref.namespace}/{record.ref.name}", uid, record.phase, devices, record.error]
+    return [record.ref.full_name, uid, record.phase, devices, record.error]

@@ -7,6 +7,7 @@
 from dra_common.kubelet.health import HealthServer
 from dra_common.kubelet.plugin import KubeletPlugin
 from dra_common.kubelet.registration import RegistrationStatus
+from dra_common.kubelet.rivals import find_rival
 from dra_common.kubelet.sockets import SocketPaths
 
-__all__ = ["HealthServer", "KubeletPlugin", "RegistrationStatus", "SocketPaths"]
+__all__ = ["HealthServer", "KubeletPlugin", "RegistrationStatus", "SocketPaths", "find_rival"]

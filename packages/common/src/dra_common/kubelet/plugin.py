@@ -17,6 +17,7 @@ from dra_common.kubelet._generated.dra_v1_pb2_grpc import add_DRAPluginServicer_
 from dra_common.kubelet._generated.pluginregistration_v1_pb2_grpc import add_RegistrationServicer_to_server
 from dra_common.kubelet.batch import ClaimWorkers
 from dra_common.kubelet.instances import Instances
+from dra_common.kubelet.marks import Marks
 from dra_common.kubelet.registration import RegistrationService, RegistrationStatus
 from dra_common.kubelet.server import UnixServer
 from dra_common.kubelet.service import DraService
@@ -94,9 +95,16 @@ class KubeletPlugin:
         self.paths.check()
         try:
             self._instances.enter()
-            self._serve(UnixServer(self.paths.dra, self._add_dra, threads=_CALL_THREADS))
+            marks = Marks(self.paths.dra.parent)
+            marks.sweep()
+            self._serve(UnixServer(self.paths.dra, self._add_dra, threads=_CALL_THREADS, marks=marks))
             self._serve(
-                UnixServer(self.paths.registration, self._add_registration, threads=_REGISTRATION_THREADS)
+                UnixServer(
+                    self.paths.registration,
+                    self._add_registration,
+                    threads=_REGISTRATION_THREADS,
+                    marks=marks,
+                )
             )
         except BaseException:
             self.stop(grace=0)

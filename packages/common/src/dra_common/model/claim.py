@@ -18,14 +18,24 @@ def is_uid(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRef:
-    """How the kubelet names a claim."""
+    """How the kubelet names a claim. Of an adopted claim only the UID is known until the kubelet asks for it."""
 
     namespace: str
     name: str
     uid: str
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.name} (uid {self.uid})"
+        return f"{self.full_name} (uid {self.uid})"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether namespace and name are known."""
+        return bool(self.name)
+
+    @property
+    def full_name(self) -> str:
+        """``<namespace>/<name>``, ``?`` while it is not known."""
+        return f"{self.namespace}/{self.name}" if self.is_named else "?"
 
 
 @dataclass(frozen=True, slots=True)

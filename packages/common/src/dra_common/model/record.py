@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pydantic import JsonValue
@@ -45,6 +45,7 @@ class ClaimRecord:
         boot_id: the boot in which ``plan`` was applied (``/proc/sys/kernel/random/boot_id``).
         answer: what the kubelet was or will be told. Kept over a reboot: ids never change for a claim.
         error: why the claim is *failed*, else empty.
+        adopted: whether another driver prepared it: its answer has that driver's CDI ids.
         unknown: what the record's file says beyond what this release knows, laid over its content as the file has it
             (``{"record": {"ref": {"added": 1}}}``; entries of a list by their number). Written again with the record.
     """
@@ -55,6 +56,7 @@ class ClaimRecord:
     plan: Plan
     answer: tuple[PreparedDevice, ...] = ()
     error: str = ""
+    adopted: bool = False
     unknown: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def planned_again(self, plan: Plan, boot_id: str) -> ClaimRecord:
@@ -63,4 +65,4 @@ class ClaimRecord:
         # What a newer release noted about the old plan is not true of this one.
         kept = {key: value for key, value in body.items() if key != "plan"} if isinstance(body, dict) else {}
         unknown = {**self.unknown, "record": kept}
-        return ClaimRecord(self.ref, Phase.PREPARING, boot_id, plan, self.answer, unknown=unknown)
+        return replace(self, phase=Phase.PREPARING, boot_id=boot_id, plan=plan, error="", unknown=unknown)

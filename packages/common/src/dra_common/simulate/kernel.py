@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,6 +86,7 @@ class Kernel:
         for tree in (machine.dev, machine.sys, machine.proc):
             tree.clear()
         machine.proc.write(BOOT_ID, boot_id)
+        machine.proc.write("stat", f"btime {int(time.time())}")
         machine.proc.write("sys/kernel/osrelease", self._profile.kernel)
         self._make_system()
         bus.make(machine, self._rescan)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dra_common.cdi import SpecDir
+from dra_common.cdi import SharedSpecDir, SpecDir
 from dra_common.deadline import Deadline
 from dra_common.engine import Engine
 from dra_common.errors import NotFound
@@ -83,7 +83,14 @@ class Bench:
         self.holds = FileHolds(self.root / "state/held")
         self.specs = SpecDir(self.root / "cdi", self.driver.cdi_vendor, self.driver.cdi_classes)
         self.locks = FileLocks(self.root / "state/claims", self.root / "state/hardware")
-        self.state = State(self.records, self.holds, self.specs)
+        self.shared = SharedSpecDir(
+            self.root / "cdi",
+            self.root / "etc/cdi",
+            self.root / "state/adopted",
+            self.driver.cdi_vendor,
+            self.driver.cdi_classes,
+        )
+        self.state = State(self.records, self.holds, self.specs, self.shared)
         self.lifecycle = Lifecycle(
             self.driver, self.host, self.state, self.bell, f"boot-{self.boot}", telemetry=self.told
         )
@@ -132,7 +139,7 @@ class Bench:
 
     def leftovers(self) -> list[str]:
         """Every file of ours on the node but parents' lock files, which stay for the next claim."""
-        folders = ("state/claims", "state/held", "cdi")
+        folders = ("state/claims", "state/held", "state/adopted", "cdi")
         return sorted(
             str(path.relative_to(self.root)) for folder in folders for path in (self.root / folder).glob("*")
         )

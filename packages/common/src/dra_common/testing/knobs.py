@@ -7,9 +7,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dra_common.driver import AdminOnly, ConfigKind, Discovery, OpaqueParameters, Published, Wanted
+from dra_common.driver import (
+    AdminOnly,
+    ConfigKind,
+    Discovery,
+    OpaqueParameters,
+    Published,
+    Wanted,
+    ids_named_after_devices,
+)
 from dra_common.errors import DeviceRefused, HostError
-from dra_common.model import ContainerEdits, Device, DeviceNode, Edits, Plan, PlannedDevice
+from dra_common.model import ContainerEdits, Device, DeviceNode, Edits, Plan, PlannedDevice, PreparedDevice
 from dra_common.ports import Host
 
 DRIVER = "knob.example.com"
@@ -123,6 +131,16 @@ class KnobDriver:
         """Give the node."""
         node = DeviceNode(f"/dev/{hardware.name}", f"{dev_root}/{hardware.name}")
         return {"knob": ContainerEdits(device_nodes=(node,))}
+
+    def adopted_edits(
+        self, answer: Sequence[PreparedDevice], hardware: Mapping[str, Knob], dev_root: str
+    ) -> Mapping[str, ContainerEdits]:
+        """Know the ids that are named after devices."""
+        return ids_named_after_devices(self, answer, hardware, dev_root)
+
+    def is_adopted_admin(self, device: PreparedDevice) -> bool:
+        """Tell by the spy's id."""
+        return any(name.startswith(f"{self.cdi_vendor}/spy=") for name in device.cdi_ids)
 
     def describe(self, hardware: Knob) -> Mapping[str, Any]:
         """Give the level."""

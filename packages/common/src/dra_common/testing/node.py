@@ -70,7 +70,7 @@ class SimulatedNode:
         api_version: str = "1.36",
     ) -> None:
         self.root, self.module, self.driver, self.profile, self.name = root, module, driver, profile, name
-        self.machine, self.cdi = root / "machine", root / "cdi"
+        self.machine, self.cdi, self.static_cdi = root / "machine", root / "cdi", root / "etc-cdi"
         self.plugins, self.registry = root / "plugins", root / "plugins_registry"
         self.state = self.plugins / driver
         self.log = root / "driver.log"
@@ -81,7 +81,7 @@ class SimulatedNode:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for folder in (self.cdi, self.plugins, self.registry):
+            for folder in (self.cdi, self.static_cdi, self.plugins, self.registry):
                 folder.mkdir()
             stack.enter_context(self.api)
             self.api.create("Node", {"metadata": {"name": self.name}})
@@ -112,6 +112,7 @@ class SimulatedNode:
             f"--kubeconfig={self.root / 'kubeconfig'}",
             f"--kubelet-plugins-dir={self.plugins}",
             f"--kubelet-registry-dir={self.registry}",
+            f"--cdi-root={self.static_cdi}",
             f"--cdi-dynamic-root={self.cdi}",
             f"--simulated-root={self.machine}",
             "--healthcheck-port=-1",
@@ -205,11 +206,11 @@ class SimulatedNode:
     def resolve(self, devices: Sequence[PreparedDevice]) -> ResolvedEdits:
         """Return what a container with all these devices gets, read from the CDI files as a runtime does."""
         ids = [name for device in devices for name in device.cdi_ids]
-        return resolve(ids, [self.cdi])
+        return resolve(ids, [self.static_cdi, self.cdi])
 
     def leftovers(self) -> list[str]:
         """Return every file of a claim that is still on the node: records, locks, holds, CDI files."""
-        folders = (self.state / "claims", self.state / "held", self.state / "hardware", self.cdi)
+        folders = (*(self.state / name for name in ("claims", "held", "adopted", "hardware")), self.cdi)
         found = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
         return sorted(str(path.relative_to(self.root)) for path in found)
 
