@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dra_common.cluster import ClusterClient, connect, node_uid
-from dra_common.ports import ApiServer
+from dra_common.ports import ApiServer, EventStream
 from dra_common.publisher import SLICES, Dropped, Publisher, Timing
 from dra_common.slices import SliceContent
 from dra_common.testing.apiserver import FakeApiServer
@@ -111,3 +111,35 @@ def bench(tmp_path: Path, **options: Any) -> Iterator[Bench]:
             yield Bench(server, client)
         finally:
             client.close()
+
+
+class Between:
+    """An API server with somebody in between; this one changes nothing."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self.api = api
+
+    def get(self, path: str, *, timeout: float = 10.0) -> dict[str, Any]:
+        return self.api.get(path, timeout=timeout)
+
+    def list(
+        self, path: str, *, query: Mapping[str, str] | None = None, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        return self.api.list(path, query=query, timeout=timeout)
+
+    def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        return self.api.create(path, body, dry_run=dry_run)
+
+    def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self.api.replace(path, body)
+
+    def delete(self, path: str, *, uid: str | None = None, resource_version: str | None = None) -> None:
+        self.api.delete(path, uid=uid, resource_version=resource_version)
+
+    def watch(
+        self, path: str, *, query: Mapping[str, str] | None = None, resource_version: str
+    ) -> EventStream:
+        return self.api.watch(path, query=query, resource_version=resource_version)
+
+    def close(self) -> None:
+        self.api.close()

@@ -16,41 +16,9 @@ from dra_common.ports import ApiServer, EventStream, WatchEvent
 from dra_common.publisher import Publisher, Timing
 from dra_common.slices import SliceContent
 from dra_common.testing.apiserver import FakeApiServer
-from publisher_bench import DRIVER, NODE, QUICK, TAINT, Bench, bench, part
+from publisher_bench import DRIVER, NODE, QUICK, TAINT, Bench, Between, bench, part
 
 HOUR = 3600.0
-
-
-class Between:
-    """An API server with somebody in between; this one changes nothing."""
-
-    def __init__(self, api: ApiServer) -> None:
-        self.api = api
-
-    def get(self, path: str, *, timeout: float = 10.0) -> dict[str, Any]:
-        return self.api.get(path, timeout=timeout)
-
-    def list(
-        self, path: str, *, query: Mapping[str, str] | None = None, timeout: float = 30.0
-    ) -> dict[str, Any]:
-        return self.api.list(path, query=query, timeout=timeout)
-
-    def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        return self.api.create(path, body, dry_run=dry_run)
-
-    def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self.api.replace(path, body)
-
-    def delete(self, path: str, *, uid: str | None = None, resource_version: str | None = None) -> None:
-        self.api.delete(path, uid=uid, resource_version=resource_version)
-
-    def watch(
-        self, path: str, *, query: Mapping[str, str] | None = None, resource_version: str
-    ) -> EventStream:
-        return self.api.watch(path, query=query, resource_version=resource_version)
-
-    def close(self) -> None:
-        self.api.close()
 
 
 @pytest.fixture
@@ -330,7 +298,9 @@ def test_a_missing_rule_after_another_is_said_too(lab: Bench, said: Callable[[],
 @pytest.mark.parametrize("status", [403, 404, 422])
 def test_a_refusal_that_lasts_is_one_line(lab: Bench, said: Callable[[], list[str]], status: int) -> None:
     fault = lab.server.faults.add(status=status, method="POST")
-    with lab.running(Timing(settle=0.01, first=0.001, most=0.002, refused=0.001)) as publisher:
+    with lab.running(
+        Timing(settle=0.01, first=0.001, most=0.002, refused=0.001, refused_most=0.002)
+    ) as publisher:
         publisher.publish([part("a")])
         lab.wait(lambda: fault.hits > 100, "many tries")
     assert len(said()) == 1

@@ -235,9 +235,9 @@ def _transport_text(error: BaseException, timeout: float) -> str:
     if isinstance(error, urllib3_errors.NewConnectionError):
         return f"no connection: {_innermost(error)}"
     if isinstance(error, urllib3_errors.ConnectTimeoutError):
-        return f"no connection within {timeout:g} s"
+        return f"no connection within {timeout:.3g} s"
     if isinstance(error, urllib3_errors.TimeoutError | TimeoutError):
-        return f"no answer within {timeout:g} s"
+        return f"no answer within {timeout:.3g} s"
     if isinstance(error, ApiException):
         return f"no TLS connection: {' '.join(str(error.reason).split())}"
     return f"the connection broke before the answer was complete: {_innermost(error)}"

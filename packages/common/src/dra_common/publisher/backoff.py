@@ -14,7 +14,8 @@ class Timing:
 
     Args:
         settle: how long events are collected before they are answered, so that a wipe of many slices is one repair.
-        refused: until contents that the server refused (422) are tried again unasked.
+        refused: the first pause after a refusal (422), before the same is tried again unasked; it doubles up to
+            ``refused_most``: most likely only other contents help.
         first: the first pause after another error; it doubles up to ``most``.
         burst: so many repairs, and so many watches, are begun at once, further ones each ``every`` seconds. On a
             cluster of 5000 nodes that all have to fight, these are 170 repairs a second.
@@ -23,7 +24,8 @@ class Timing:
     """
 
     settle: float = 0.1
-    refused: float = 300.0
+    refused: float = 10.0
+    refused_most: float = 300.0
     first: float = 1.0
     most: float = 30.0
     burst: int = 10

@@ -84,6 +84,7 @@ class Publisher:
             telemetry=telemetry,
         )
         self._backoff = Backoff(self._timing.first, self._timing.most)
+        self._refusals = Backoff(self._timing.refused, self._timing.refused_most)
         self._accepted: tuple[SliceContent, ...] | None = None
         self._repairs = Pacer(self._timing.burst, self._timing.every)
         self._turns = Pacer(self._timing.burst, self._timing.changes)
@@ -247,6 +248,7 @@ class Publisher:
             recovered = self._troubles.over()
             self._refused, self._not_before = False, 0.0
         self._backoff.reset()
+        self._refusals.reset()
         if recovered:
             self._on_back()
         if result.writes or recovered:
@@ -283,7 +285,7 @@ class Publisher:
 
     def _pause(self, error: Exception) -> float:
         if isinstance(error, Invalid):
-            return self._timing.refused
+            return self._refusals.next()
         pause = self._backoff.next()
         return max(pause, error.retry_after) if isinstance(error, Throttled) else pause
 

@@ -71,6 +71,13 @@ class Connections(ThreadingHTTPServer):
             cut(connection)
         return len(streams)
 
+    def drop_all(self) -> None:
+        """Cut every connection and go on listening."""
+        with self._lock:
+            connections = list(self._open)
+        for connection in connections:
+            cut(connection)
+
     def opened(self, connection: socket.socket) -> None:
         """Remember a connection; one that was accepted while :meth:`halt` ran is cut here."""
         with self._lock:

@@ -95,13 +95,14 @@ class FakeApiServer:
         self.stop()
 
     def upgrade(self, version: str, feature_gates: Mapping[str, bool] | None = None) -> None:
-        """Be another Kubernetes, or the same with other gates, from now on: a restart on the same objects.
+        """Be another Kubernetes, or the same with other gates, from now on, on the same objects.
 
-        For an older version it is a rollback. 1.33 and older serve no ``resource.k8s.io/v1``.
+        As where several API servers are replaced one by one behind one address: that always answers, and every
+        connection is cut. For an older version it is a rollback. 1.33 and older serve no ``resource.k8s.io/v1``.
         """
-        self.stop()
         self._become(version, feature_gates or {})
-        self.start()
+        if self._connections:
+            self._connections.drop_all()
 
     def _become(self, version: str, gates: Mapping[str, bool]) -> None:
         served = version != _LAST_WITHOUT_DRA
@@ -133,6 +134,10 @@ class FakeApiServer:
         return path
 
     # ------------------------------------------------------------------ objects
+
+    def serves(self, kind: str) -> bool:
+        """Whether this version has objects of a kind."""
+        return any(kind in (resource.kind, resource.plural) for resource in self._resources.values())
 
     def objects(self, kind: str) -> tuple[Json, ...]:
         """Return all objects of a kind (``ResourceSlice`` or ``resourceslices``), ordered by namespace and name."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dra_common.tables import print_table
-from dra_common.testing.benchmark import burst, claims, memory, profile, publish, start
+from dra_common.testing.benchmark import burst, claims, idle, memory, profile, publish, start
 from dra_common.testing.benchmark.figures import HEADER, Figure
 from dra_common.testing.benchmark.world import Subject
 
@@ -46,6 +46,7 @@ def _parts(subject: Subject, rounds: int) -> Mapping[str, Callable[[], Iterator[
         "claims": lambda: claims.measure(subject, rounds),
         "publish": publish.measure,
         "uevents": lambda: burst.measure(subject),
+        "idle": lambda: idle.measure(subject),
     }
 
 
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds", type=int, default=3, help="times that every device is prepared in each case"
     )
     parser.add_argument(
-        "--only", action="append", choices=("start", "memory", "claims", "publish", "uevents")
+        "--only", action="append", choices=("start", "memory", "claims", "publish", "uevents", "idle")
     )
     parser.add_argument(
         "--out", type=Path, default=Path(".bench"), help="folder of bench.json and the profile"
