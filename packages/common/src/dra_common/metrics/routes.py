@@ -10,23 +10,23 @@ from dra_common.metrics.endpoint import Answer, Route
 from dra_common.metrics.registry import Metrics
 from dra_common.readiness import Readiness
 
-_WAIT = 5.0
-"""Seconds that a scrape waits for the one before it."""
-
 _OK, _UNAVAILABLE = 200, 503
 
 
-def routes(metrics: Metrics, readiness: Readiness) -> Mapping[str, Route]:
-    """Return path -> what answers it. Only ``/metrics`` reads from disk; a probe never waits for a scrape."""
+def routes(metrics: Metrics, readiness: Readiness, *, wait: float = 5.0) -> Mapping[str, Route]:
+    """Return path -> what answers it. Only ``/metrics`` reads from disk; a probe never waits for a scrape.
+
+    A scrape waits ``wait`` seconds for the one before it.
+    """
     return {
-        "/metrics": lambda: _metrics(metrics),
+        "/metrics": lambda: _metrics(metrics, wait),
         "/healthz": lambda: _healthz(readiness),
         "/readyz": lambda: _readyz(readiness),
     }
 
 
-def _metrics(metrics: Metrics) -> Answer:
-    text = metrics.expose(_WAIT)
+def _metrics(metrics: Metrics, wait: float) -> Answer:
+    text = metrics.expose(wait)
     if text is None:
         return Answer(_UNAVAILABLE, b"another scrape is still being answered\n")
     return Answer(_OK, text, CONTENT_TYPE_PLAIN_0_0_4)
