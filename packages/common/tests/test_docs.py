@@ -15,9 +15,11 @@ from dra_common.cdi import SpecDir, write_static
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
 from dra_common.driver import Discovery
 from dra_common.errors import DraError, HostError
+from dra_common.events import Events
 from dra_common.hotplug import subscribe
 from dra_common.inventory import Inventory
 from dra_common.kubelet import HealthServer, KubeletPlugin
+from dra_common.metrics import HttpEndpoint
 from dra_common.model import (
     ClaimRecord,
     ClaimRef,
@@ -34,11 +36,12 @@ from dra_common.publisher import Publisher
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler
 from dra_common.records import FileRecords
-from dra_common.settings import HostSettings, Settings
+from dra_common.settings import HostSettings, Settings, parse_endpoint
 from dra_common.simulate import Profile, SimulatedHost, Simulation, Simulator
 from dra_common.simulate.client import ControlClient
 from dra_common.slicer import Slicer
 from dra_common.slices import ServerFeatures, SliceContent, to_slices
+from dra_common.telemetry import Reason
 from dra_common.testing.apiserver import FakeApiServer
 from dra_common.testing.bench import Bench, config, soon
 from dra_common.testing.knobs import KnobDriver
@@ -151,6 +154,26 @@ def taken_port(stage: Stage) -> str:
     with socket.create_server(("", 0)) as holder:
         HealthServer(holder.getsockname()[1], Readiness()).start()
     return stage.logged()
+
+
+def taken_endpoint(stage: Stage) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        HttpEndpoint("127.0.0.1", holder.getsockname()[1], {}).start()
+    return stage.logged()
+
+
+def no_events(stage: Stage) -> str:
+    stage.log.set_level(logging.INFO, "dra_common.events")
+    with FakeApiServer() as api:
+        api.faults.add(status=403, path="/events")
+        client = connect(str(api.kubeconfig(stage.root / "kubeconfig")))
+        events = Events(client, DRIVER, NODE)
+        events.start()
+        events.event(Reason.CLAIM_GONE, "gone")
+        line = wait_until(lambda: stage.log.messages, "a line")[-1]
+        events.stop()
+        client.close()
+    return line
 
 
 def rival_file(stage: Stage) -> None:
@@ -364,12 +387,15 @@ PRODUCERS: Mapping[str, Producer] = {
     "<path>, where the driver's socket belongs, is a regular file": occupied_socket,
     "no health service: cannot listen on TCP port <port>, probably in use; set another --healthcheck-port,"
     " or -1 for none": taken_port,
+    "no metrics: cannot listen on <address>: <why>; set another --http-endpoint": taken_endpoint,
+    "--http-endpoint (HTTP_ENDPOINT) '<text>' is not an address with a port": lambda _: parse_endpoint("x:1"),
     "<file> defines the same CDI kind: with both files a runtime could use the devices of neither": rival_file,
     "a simulator is running in <folder> (process <pid>)": second_simulator,
     "<folder> holds files that are not a simulated machine": foreign_folder,
     "<method> <path>: <status> <why>": refused,
     "<method> <path>: no connection: <why>": away,
     "node <name> is not known to the API server: <why>": unknown_node,
+    "no Events are written until the next start: <why>": no_events,
     "nothing is published until the API server tells its version: <why>": no_version,
     "device <device> is not published: the server has no device taints (feature gate DRADeviceTaints) to say"
     " <taint>": withdrawn,

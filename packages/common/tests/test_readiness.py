@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
-from dra_common.readiness import CONDITIONS, Condition, Readiness
+from dra_common.readiness import CONDITIONS, Condition, Readiness, ended
 
 
 def test_nothing_holds_at_first_and_each_condition_says_so() -> None:
@@ -63,3 +65,30 @@ def test_being_not_ready_is_no_reason_to_start_anew() -> None:
     readiness.unmet("registered", "the kubelet refused")
     assert readiness.alive
     assert readiness.why_dead() == ""
+
+
+def test_conditions_are_told_in_order_with_what_keeps_them() -> None:
+    readiness = Readiness()
+    readiness.met("serving")
+    assert list(readiness.conditions().items()) == [
+        ("recovered", "not yet"),
+        ("serving", ""),
+        ("registered", "not yet"),
+    ]
+
+
+def test_a_thread_that_ended_by_itself_is_named() -> None:
+    go_on = threading.Event()
+    works = threading.Thread(target=go_on.wait, name="works")
+    broke = threading.Thread(target=lambda: None, name="broke")
+    later = threading.Thread(target=lambda: None, name="later")
+    works.start()
+    broke.start()
+    broke.join()
+    try:
+        assert ended([works, broke, later], stopped=False) == "thread broke has ended"
+        assert ended([works, later], stopped=False) == ""
+        assert ended([works, broke, later], stopped=True) == ""
+    finally:
+        go_on.set()
+        works.join()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from dra_common.errors import SettingsError
-from dra_common.settings import HostSettings, Settings
+from dra_common.settings import HostSettings, Settings, parse_endpoint
 
 
 @pytest.fixture
@@ -145,3 +145,43 @@ def test_uids_of_pods(settings: Settings, uid: str) -> None:
 @pytest.mark.parametrize("uid", ["../x", "a/b", ".", "-a", "a-", "a b", "a\n", "a" * 64, "é"])
 def test_a_pod_uid_that_could_be_a_path_is_refused(settings: Settings, uid: str) -> None:
     assert "--pod-uid (POD_UID)" in refusal(replace(settings, pod_uid=uid))
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (":9090", ("", 9090)),
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("[::1]:65535", ("::1", 65535)),
+        ("[::]:80", ("::", 80)),
+    ],
+)
+def test_http_endpoints(text: str, address: tuple[str, int]) -> None:
+    assert parse_endpoint(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9090",
+        "localhost:9090",
+        "::1:9090",
+        "[127.0.0.1]:1",
+        "[]:1",
+        ":",
+        "1.2.3.4:",
+        ":65536",
+        ":-1",
+        ":9x",
+        ":²",
+        " :1",
+    ],
+)
+def test_what_is_no_http_endpoint_is_refused(text: str, tmp_path: Path) -> None:
+    for folder in ("sys", "dev", "proc"):
+        (tmp_path / folder).mkdir()
+    host = HostSettings(tmp_path / "sys", tmp_path / "dev", tmp_path / "proc")
+    with pytest.raises(SettingsError, match="--http-endpoint") as caught:
+        Settings(node_name="node-1", host=host, http_endpoint=text).check()
+    assert repr(text) in str(caught.value)
+    assert ":9090" in caught.value.cure

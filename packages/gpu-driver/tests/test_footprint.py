@@ -41,6 +41,8 @@ UNWANTED = {
     "gpu_driver.simulation": "the same",
     "gpu_driver.demo": "stories",
     "cel_expr_python": "the allocator's, for tests",
+    "prometheus_client": "metrics, which are off unless asked for",
+    "dra_common.metrics": "the same",
     "rich": "formatting of help and tracebacks",
     "pygments": "the same",
     "hypothesis": "a tool for tests",

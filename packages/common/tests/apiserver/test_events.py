@@ -60,7 +60,11 @@ def test_a_good_event_is_stored(client: ClusterClient) -> None:
         ({"type": "Bad"}, "default", "type: Invalid"),
         ({"note": "x" * 1025}, "default", "note: Invalid"),
         ({"eventTime": "2026-01-02T03:04:05Z"}, "default", "parsing time"),
-        ({"series": {"count": 1, "lastObservedTime": "2026-01-02T03:04:05.000006Z"}}, "default", "at least 2"),
+        (
+            {"series": {"count": 1, "lastObservedTime": "2026-01-02T03:04:05.000006Z"}},
+            "default",
+            "at least 2",
+        ),
         ({"series": {"count": 2}}, "default", "series.lastObservedTime: Required"),
         ({}, "elsewhere", "does not match event.namespace"),
     ],

@@ -20,7 +20,9 @@ from dra_common.errors import (
     Unreachable,
 )
 from dra_common.ports import ApiServer
+from dra_common.telemetry import API_REQUESTS, API_SECONDS
 from dra_common.testing.apiserver import FakeApiServer
+from dra_common.testing.ledger import Ledger
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 SPEC = {"driver": "gpu.intel.com", "nodeName": "n1", "pool": {"name": "n1", "resourceSliceCount": 1}}
@@ -389,3 +391,43 @@ def test_close_ends_calls_in_flight_and_refuses_new_ones(
     assert {error.message for error in (*errors, caught.value)} == {"GET /version: this client was closed"}
     assert len(errors) == 1
     client.close()
+
+
+def test_requests_are_counted_by_verb_and_code(server: FakeApiServer, at: At) -> None:
+    ledger = Ledger()
+    client = at(server.url, counts=ledger)
+    create(client)
+    client.get(f"{SLICES}/s1")
+    with pytest.raises(NotFound):
+        client.get(f"{SLICES}/s2")
+    listed = client.list(SLICES)
+    with client.watch(SLICES, resource_version=listed["metadata"]["resourceVersion"]):
+        pass
+    server.faults.add(status=503, method="DELETE")
+    with pytest.raises(ServerError):
+        client.delete(f"{SLICES}/s1")
+    server.stop()
+    with pytest.raises(Unreachable):
+        client.list(SLICES)
+    assert {key.removeprefix(API_REQUESTS.name): n for key, n in ledger.counts.items()} == {
+        "{create,201}": 1,
+        "{get,200}": 1,
+        "{get,404}": 1,
+        "{list,200}": 1,
+        "{watch,200}": 1,
+        "{delete,503}": 1,
+        "{list,<error>}": 1,
+    }
+    assert len(ledger.values) == 7
+    assert {key for key, _ in ledger.values} == {
+        f"{API_SECONDS.name}{{{verb}}}" for verb in ("create", "get", "list", "watch", "delete")
+    }
+
+
+def test_a_status_that_http_does_not_know_makes_no_label_of_its_own(at: At, playback: Playback) -> None:
+    ledger = Ledger()
+    body = b"HTTP/1.1 799 What\r\nContent-Length: 0\r\n\r\n"
+    client = at(playback([body]), counts=ledger)
+    with pytest.raises(ClusterError):
+        client.get(f"{SLICES}/s1")
+    assert dict(ledger.counts) == {f"{API_REQUESTS.name}{{get,other}}": 1}

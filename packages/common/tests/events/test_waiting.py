@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from dra_common.events.waiting import Limits, Waiting
 from dra_common.telemetry import Reason
@@ -15,7 +17,8 @@ GONE, FAILED = Reason.CLAIM_GONE, Reason.REVERT_FAILED
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr("dra_common.events.waiting.time.monotonic", lambda: now[0])
+    made_up = SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0])
+    monkeypatch.setattr("dra_common.events.waiting.time", made_up)
     return now
 
 

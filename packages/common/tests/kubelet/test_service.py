@@ -16,6 +16,7 @@ from dra_common.kubelet._generated import dra_v1_pb2 as pb
 from dra_common.kubelet._generated.dra_v1_pb2_grpc import DRAPluginStub
 from dra_common.log import bind
 from dra_common.model import ClaimRef, PreparedDevice
+from dra_common.telemetry import CLAIM_OPERATIONS, CLAIM_SECONDS
 from dra_common.testing.kubelet import (
     ClaimAnswer,
     FakeKubelet,
@@ -24,6 +25,8 @@ from dra_common.testing.kubelet import (
     KubeletNode,
     MemoryClaims,
 )
+from dra_common.testing.ledger import Ledger
+from dra_common.testing.waiting import wait_until
 
 
 def refs(*uids: str) -> list[ClaimRef]:
@@ -387,3 +390,61 @@ def test_a_kubelet_that_restarts_during_a_prepare_gets_the_same_answer(
             interrupted.result(10)
         assert gone.value.code in {"CANCELLED", "UNAVAILABLE"}
         assert [device.device for device in again.result(10)["a"].devices] == ["dev-0"]
+
+
+# ---------------------------------------------------------------------- what is counted
+
+
+def counted(ledger: Ledger) -> dict[str, int]:
+    """What was counted but for zeros: (operation,result) -> number."""
+    return {
+        key.removeprefix(CLAIM_OPERATIONS.name): number for key, number in ledger.counts.items() if number
+    }
+
+
+def test_results_are_counted_by_kind_and_timed(
+    node: KubeletNode, kubelet: FakeKubelet, claims: MemoryClaims
+) -> None:
+    node.counts = ledger = Ledger()
+    claims.before = failing({"b": DeviceHeld("taken"), "c": ZeroDivisionError("oops")})
+    serve(node, kubelet)
+    # Both operations are shown as 0 before anything happened.
+    assert set(ledger.counts) == {
+        f"{CLAIM_OPERATIONS.name}{{{each},success}}" for each in ("prepare", "unprepare")
+    }
+    kubelet.prepare(refs("a", "b", "c", "d"))
+    kubelet.unprepare(refs("a", "b"))
+    assert counted(ledger) == {
+        "{prepare,success}": 2,
+        "{prepare,DeviceHeld}": 1,
+        "{prepare,InternalError}": 1,
+        "{unprepare,success}": 1,
+        "{unprepare,DeviceHeld}": 1,
+    }
+    assert sorted(key.removeprefix(CLAIM_SECONDS.name) for key, _ in ledger.values) == [
+        "{prepare,error}",
+        "{prepare,error}",
+        "{prepare,success}",
+        "{prepare,success}",
+        "{unprepare,error}",
+        "{unprepare,success}",
+    ]
+    assert all(0 < seconds < 60 for _, seconds in ledger.values)
+
+
+def test_a_claim_that_overruns_is_counted_as_the_kubelet_saw_it_and_stays_in_flight(
+    node: KubeletNode, claims: MemoryClaims
+) -> None:
+    node.counts = ledger = Ledger()
+    claims.before = gate = Gate()
+    kubelet = node.start_kubelet(call_timeout=1.0)
+    plugin = node.start_plugin()
+    kubelet.wait_registered(node.driver)
+    assert plugin.in_flight() == {("prepare",): 0, ("unprepare",): 0}
+    answers = kubelet.prepare(refs("a"))
+    assert "not finished in time" in answers["a"].error
+    assert counted(ledger) == {"{prepare,NotInTime}": 1}
+    assert plugin.in_flight() == {("prepare",): 1, ("unprepare",): 0}
+    gate.open()
+    wait_until(lambda: not plugin.in_flight()["prepare",], "the claim to end", seconds=30)
+    assert counted(ledger) == {"{prepare,NotInTime}": 1}

@@ -69,7 +69,9 @@ def test_labels_are_those_of_the_row_and_the_driver(metrics: Metrics) -> None:
             assert set(sample.labels) - {"le"} == {"driver", *row.labels}
             assert sample.labels["driver"] == DRIVER
             assert not sample.name.endswith("_created")
-    assert all(not s.labels for row in PROCESS_ROWS for s in families[row.name.removesuffix("_total")].samples)
+    assert all(
+        not s.labels for row in PROCESS_ROWS for s in families[row.name.removesuffix("_total")].samples
+    )
 
 
 def fill(metrics: Metrics) -> None:

@@ -10,6 +10,7 @@ from typing import Final, Self
 from dra_common.kubelet import KubeletPlugin
 from dra_common.ports import ClaimService
 from dra_common.readiness import Readiness
+from dra_common.telemetry import SILENT, Counts
 from dra_common.testing.kubelet.fake import FakeKubelet
 
 
@@ -20,6 +21,9 @@ class KubeletNode:
         root: an empty folder with a short path, since socket paths have at most 107 bytes.
         claims: what the plugins serve.
         driver: name of the driver.
+
+    Attributes:
+        counts: is told of results by plugins made from now on.
     """
 
     def __init__(self, root: Path, claims: ClaimService, driver: str = "gpu.example.com") -> None:
@@ -29,6 +33,7 @@ class KubeletNode:
         self.registry: Final = root / "plugins_registry"
         self.dra_socket: Final = self.plugins / driver / "dra.sock"
         self.registration_socket: Final = self.registry / f"{driver}-reg.sock"
+        self.counts: Counts = SILENT
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -53,6 +58,7 @@ class KubeletNode:
             readiness=readiness or Readiness(),
             pod_uid=pod_uid,
             workers=workers,
+            counts=self.counts,
         )
         self._stack.callback(plugin.stop, grace=0)
         return plugin

@@ -1,0 +1,54 @@
+"""What is shown as gauges: claims on disk, devices in the inventory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dra_common.inventory import absent_taint, revert_failed_taint
+from dra_common.model import Device, Snapshot, Taint, TaintEffect
+from dra_common.monitoring import claims_by_phase, devices_by_health
+from dra_common.testing.bench import Bench, soon
+
+DRIVER = "x.example.com"
+
+
+def test_claims_are_counted_by_what_their_records_say(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    zero = dict.fromkeys([("preparing",), ("prepared",), ("unpreparing",), ("failed",)], 0)
+    zero |= {("set-aside",): 0, ("unreadable",): 0}
+    assert claims_by_phase(bench.records) == zero
+    refs = [bench.claim(f"c{device}", device) for device in ("a", "b", "c")]
+    for ref in refs:
+        bench.engine.prepare(ref, soon())
+    assert claims_by_phase(bench.records) == zero | {("prepared",): 3}
+    for path in (tmp_path / "state/claims").glob("uid-ca*.json"):
+        path.write_text("{")
+    assert claims_by_phase(bench.records) == zero | {("prepared",): 2, ("unreadable",): 1}
+    bench.recover()
+    assert claims_by_phase(bench.records) == zero | {("prepared",): 2, ("set-aside",): 1}
+    for ref in refs:
+        bench.engine.unprepare(ref, soon())
+    assert claims_by_phase(bench.records) == zero
+
+
+def test_devices_are_counted_by_health() -> None:
+    snapshot = Snapshot(
+        1,
+        (
+            Device("a", {"health": "Healthy"}),
+            Device("b", {"health": "Unknown"}),
+            Device("c"),
+            Device("d", {"health": "strange"}),
+            Device("e", {"health": "Unhealthy"}),
+            Device("f", {"health": "Healthy"}, taints=(revert_failed_taint(DRIVER),)),
+            Device("g", {"health": "Healthy"}, taints=(Taint(f"{DRIVER}/note", TaintEffect.NONE),)),
+            Device("h", taints=(revert_failed_taint(DRIVER), absent_taint(DRIVER))),
+        ),
+    )
+    assert devices_by_health(snapshot, DRIVER) == {
+        ("healthy",): 2,
+        ("unhealthy",): 2,
+        ("unknown",): 3,
+        ("absent",): 1,
+    }
+    assert sum(devices_by_health(Snapshot(0), DRIVER).values()) == 0
