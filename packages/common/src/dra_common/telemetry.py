@@ -133,7 +133,7 @@ class Reason(Enum):
     SLICES_REFUSED = "ResourceSlicesRefused", "The API server refuses the ResourceSlices of this node."
     PUBLISHER_FROZEN = "PublisherFrozen", "Another instance has the turn to publish and does not answer."
 
-    def __new__(cls, value: str, meaning: str) -> Self:
+    def __new__(cls, value: str, meaning: str = "") -> Self:
         """Make a member whose value is the reason alone."""
         member = object.__new__(cls)
         member._value_ = value

@@ -82,5 +82,5 @@ def test_only_the_series_may_change(client: ClusterClient) -> None:
     series = {"count": 2, "lastObservedTime": "2026-01-02T03:05:05.000006Z"}
     stored = client.replace(f"{path}/node-1.1", {**stored, "series": series})
     assert stored["series"]["count"] == 2
-    with pytest.raises(Invalid, match="note: Invalid value: .*field is immutable"):
+    with pytest.raises(Invalid, match=r"note: Invalid value: .*field is immutable"):
         client.replace(f"{path}/node-1.1", {**stored, "note": "another"})

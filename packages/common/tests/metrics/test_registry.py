@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import threading
+from functools import partial
 
 import pytest
 from dra_common.errors import StateError
@@ -22,6 +23,7 @@ from dra_common.telemetry import (
     RECORDS_SET_ASIDE,
     SECONDS,
     Row,
+    Samples,
     rows,
 )
 from prometheus_client import Metric
@@ -74,6 +76,10 @@ def test_labels_are_those_of_the_row_and_the_driver(metrics: Metrics) -> None:
     )
 
 
+def one_sample(values: tuple[str, ...]) -> Samples:
+    return {values: 1.0}
+
+
 def fill(metrics: Metrics) -> None:
     for row in rows():
         labels = dict.fromkeys(row.labels, 'a "strange\\value"\n')
@@ -82,7 +88,7 @@ def fill(metrics: Metrics) -> None:
         elif row.kind == "histogram":
             metrics.observe(row, 0.3, **labels)
         elif row is not BUILD_INFO:
-            metrics.gauge(row, lambda values=tuple(labels.values()): {values: 1})  # type: ignore[misc]
+            metrics.gauge(row, partial(one_sample, tuple(labels.values())))
 
 
 def test_build_information(metrics: Metrics) -> None:
