@@ -18,33 +18,29 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from dra_common.adoption import Adoption
-from dra_common.cdi import SharedSpecDir, SpecDir
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
 from dra_common.definition import Definition
 from dra_common.engine import Engine
 from dra_common.events import Events
 from dra_common.garbage import Collector
-from dra_common.holds import FileHolds
 from dra_common.hosts import open_host, open_uevents
 from dra_common.inventory import Inventory
 from dra_common.kubelet import HealthServer, KubeletPlugin, find_rival
 from dra_common.kubelet.folders import make_plugin_dir, require_registry
-from dra_common.lifecycle import Lifecycle, State
-from dra_common.locks import FileLocks
+from dra_common.lifecycle import Lifecycle
 from dra_common.monitoring import claims_by_phase, devices_by_health, open_endpoint, open_metrics
 from dra_common.ports import ApiServer, ClaimReader, Doorbell
 from dra_common.predecessor import PreparedClaims
 from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler, Timing
-from dra_common.records import FileRecords, claims_folder
 from dra_common.recovery import Recovery, failed_devices
 from dra_common.settings import Settings
 from dra_common.slicer import Slicer
+from dra_common.stores import data_folder, open_locks, open_state
 from dra_common.takeover import Pause, adopt_claims, wait_for_rivals
 from dra_common.telemetry import (
     CLAIMS,
@@ -104,7 +100,7 @@ class App:
         self, definition: Definition, settings: Settings, version: str = "of unknown version"
     ) -> None:
         self._driver, self._settings = definition.driver, settings
-        self._data = settings.kubelet_plugins_dir / definition.driver.name
+        self._data = data_folder(settings, definition.driver)
         self._host = open_host(settings.host)
         # None: nobody asks for numbers, and their library is not loaded.
         self._metrics = open_metrics(definition.driver.name, version) if settings.http_endpoint else None
@@ -115,8 +111,8 @@ class App:
         # Before anything is written: a wrong path must not fill up with state that nobody ever finds.
         require_registry(settings.kubelet_registry_dir)
         make_plugin_dir(self._data)
-        self._state = _state(self._data, settings, definition.driver)
-        self._locks = FileLocks(claims_folder(self._data), self._data / "hardware")
+        self._state = open_state(settings, definition.driver)
+        self._locks = open_locks(settings, definition.driver)
         self._readiness = Readiness()
         self._inventory = Inventory(definition.driver.name)
         who = f"{definition.program} {version}" + (f", pod {settings.pod_uid}" if settings.pod_uid else "")
@@ -252,18 +248,3 @@ class App:
         self._show(CLAIMS_IN_FLIGHT, plugin.in_flight)
         stack.callback(plugin.stop, _GRACE)
         plugin.start()
-
-
-def _state(data: Path, settings: Settings, driver: Any) -> State:  # noqa: ANN401 - a driver of any hardware
-    return State(
-        FileRecords(claims_folder(data)),
-        FileHolds(data / "held"),
-        SpecDir(settings.cdi_dynamic_root, driver.cdi_vendor, driver.cdi_classes),
-        SharedSpecDir(
-            settings.cdi_dynamic_root,
-            settings.cdi_root,
-            data / "adopted",
-            driver.cdi_vendor,
-            driver.cdi_classes,
-        ),
-    )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dra_common.effects import effect
@@ -35,6 +36,34 @@ def try_lock(path: Path) -> int | None:
                 if still_named(path, descriptor):
                     stack.pop_all()
                     return descriptor
+
+
+@contextmanager
+def share_lock(path: Path) -> Iterator[bool]:
+    """Try to keep others from locking the file inside the block, for a look; yields whether nobody has locked it.
+
+    Many may look at the same time. A file that is not there is locked by nobody, and is not made. Raises StateError.
+    """
+    with ExitStack() as stack:
+        with explained("lock", path):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                descriptor = None
+        if descriptor is None:
+            yield True
+            return
+        stack.callback(os.close, descriptor)
+        yield _shared(path, descriptor)
+
+
+def _shared(path: Path, descriptor: int) -> bool:
+    with explained("lock", path):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def still_named(path: Path, descriptor: int) -> bool:

@@ -62,6 +62,11 @@ class FileHolds:
             links = {path.name: _target(path) for path in self._folder.iterdir() if path.is_symlink()}
         return {_key(name): uid for name, uid in links.items() if uid is not None}
 
+    def strays(self) -> tuple[str, ...]:
+        """Paths in the folder that are no holds. Raises StateError."""
+        with explained("list", self._folder):
+            return tuple(sorted(str(path) for path in self._folder.iterdir() if not path.is_symlink()))
+
     def _link(self, device: str, share_id: str | None) -> Path:
         return self._folder / (f"{device}{_SHARE}{share_id}" if share_id else device)
 

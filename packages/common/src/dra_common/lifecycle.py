@@ -30,7 +30,7 @@ from dra_common.model import (
     PlannedDevice,
     PreparedDevice,
 )
-from dra_common.ports import Doorbell, Holds, Host, Records, SharedSpecs, Specs
+from dra_common.ports import Doorbell, Holds, Host, Records, SharedSpecs, SpecDevices, Specs
 from dra_common.telemetry import RECORDS_SET_ASIDE, SILENT, Reason, Telemetry
 
 _log = logging.getLogger(__name__)
@@ -158,6 +158,26 @@ class Lifecycle(Generic[H]):
         """Write down what the kubelet calls a claim that was adopted without its name. Raises StateError."""
         if not record.ref.is_named:
             self._state.records.save(replace(record, ref=ref))
+
+    def specs(self, record: ClaimRecord) -> SpecDevices:
+        """Return what a prepared claim's containers get by its CDI files, from the hardware of now. Raises DraError."""
+        devices = _devices(record)
+        hardware = self.hardware(devices, record.ref) if devices else {}
+        if record.adopted:
+            return {"": self._driver.adopted_edits(record.answer, hardware, self._host.dev_root)}
+        classes: dict[str, dict[str, ContainerEdits]] = {}
+        for planned in record.plan.devices:
+            self._edit(planned, hardware, record, classes)
+        return classes
+
+    def compare_specs(self, record: ClaimRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the CDI files of a claim prepared in this boot that are missing, and those that are not right.
+
+        Of an adopted claim the ids that nothing defines are missing. Raises DraError.
+        """
+        if record.adopted:
+            return self._state.shared.unresolved(_ids(record.answer)), ()
+        return self._state.specs.compare(record.ref.uid, self.specs(record))
 
     def settle(self, record: ClaimRecord) -> None:
         """Bring a claim whose last call did not finish to what it was before, or to nothing. Raises DraError."""

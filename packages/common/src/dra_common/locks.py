@@ -14,7 +14,7 @@ from pathlib import Path
 from dra_common.deadline import Deadline
 from dra_common.errors import LockTimeout
 from dra_common.files import explained, make_folder, named_after, unlink
-from dra_common.flock import try_lock
+from dra_common.flock import share_lock, try_lock
 from dra_common.model import is_uid
 
 _SUFFIX = ".lock"
@@ -45,6 +45,12 @@ class FileLocks:
         finally:
             if descriptor is not None:
                 os.close(descriptor)
+
+    @contextmanager
+    def try_shared(self, uid: str) -> Iterator[bool]:
+        """Try once, for a look; yields whether nobody works on the claim. Makes no file. Raises StateError."""
+        with share_lock(self._claim_path(uid)) as free:
+            yield free
 
     @contextmanager
     def parents(self, names: Iterable[str], deadline: Deadline) -> Iterator[None]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from dra_common.deadline import Deadline
+from dra_common.errors import StateError
 from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, PreparedDevice
 
 # --------------------------------------------------------------------------- the machine
@@ -219,6 +220,18 @@ class Records(Protocol):
     def forget_set_aside(self, uid: str) -> None:
         """Remove what was set aside for a claim that is now unprepared."""
 
+    def read_set_aside(self, uid: str) -> Mapping[str, ClaimRecord | StateError]:
+        """What was set aside for a claim, by file name, and whether it can be read (now). Raises StateError."""
+
+    def restore(self, uid: str, name: str) -> None:
+        """Make what was set aside under this name the claim's record again. Raises StateError."""
+
+    def drop_unfinished(self, uid: str) -> None:
+        """Remove what an interrupted save left. Raises StateError."""
+
+    def strays(self) -> tuple[str, ...]:
+        """Paths in the folder that are no files of ours. Raises StateError."""
+
 
 class Holds(Protocol):
     """``held/<device>[@<share id>]``, a symbolic link to the UID of the claim that has it."""
@@ -235,6 +248,9 @@ class Holds(Protocol):
     def holders(self) -> Mapping[tuple[str, str | None], str]:
         """All holds: (device, share id) -> UID."""
 
+    def strays(self) -> tuple[str, ...]:
+        """Paths in the folder that are no holds. Raises StateError."""
+
 
 class Locks(Protocol):
     """flock(2) on fresh descriptors: excludes threads, processes and a second instance during an upgrade."""
@@ -244,6 +260,9 @@ class Locks(Protocol):
 
     def try_claim(self, uid: str) -> AbstractContextManager[bool]:
         """Try once; yields whether the lock was taken. Raises StateError."""
+
+    def try_shared(self, uid: str) -> AbstractContextManager[bool]:
+        """Try once, for a look; yields whether nobody works on the claim. Makes no file. Raises StateError."""
 
     def parents(self, names: Iterable[str], deadline: Deadline) -> AbstractContextManager[None]:
         """Hold the locks of hardware parents, taken in sorted order. Raises LockTimeout, StateError."""
@@ -277,6 +296,14 @@ class Specs(Protocol):
     def sweep_temporary(self) -> tuple[str, ...]:
         """Remove old unfinished files of ours; returns their names. Raises StateError."""
 
+    def unfinished_uids(self) -> frozenset[str]:
+        """UIDs of claims that have unfinished files here. Raises StateError."""
+
+    def drop_unfinished(self, uid: str) -> None:
+        """Remove this claim's unfinished files. Raises StateError."""
+
+    def compare(self, uid: str, devices: SpecDevices) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the files that are missing, and those that do not say exactly this. Raises StateError."""
 
 class SharedSpecs(Protocol):
     """CDI ids that another driver gave to claims which are adopted from it.

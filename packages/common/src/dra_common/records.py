@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from dra_common.codec import decode, encode
 from dra_common.effects import effect
-from dra_common.errors import CorruptRecord
+from dra_common.errors import CorruptRecord, StateError
 from dra_common.files import (
     TEMPORARY_SUFFIX,
     explained,
@@ -28,6 +28,7 @@ from dra_common.model import ClaimRecord, is_uid
 __all__ = ["FileRecords", "claims_folder", "decode", "encode"]
 
 _SUFFIX = ".json"
+_OURS = re.compile(r"[A-Za-z0-9-]+\.(lock|json(\.tmp|\.corrupt-\d+)?)")
 _SET_ASIDE = re.compile(r"(?P<uid>[^.]+)\.json\.corrupt-\d+")
 
 
@@ -45,15 +46,7 @@ class FileRecords:
 
     def load(self, uid: str) -> ClaimRecord | None:
         """Return the record or None. Raises CorruptRecord, NewerRecord, StateError (unreadable)."""
-        path = self._path(uid)
-        data = read_own(path)
-        if data is None:
-            return None
-        record = decode(data, name=str(path))
-        if record.ref.uid != uid:
-            msg = f"record {path} belongs to another claim, {record.ref.uid}"
-            raise CorruptRecord(msg)
-        return record
+        return self._read(self._path(uid), uid)
 
     def save(self, record: ClaimRecord) -> None:
         """Write durably. Raises StateError."""
@@ -92,17 +85,59 @@ class FileRecords:
 
     def forget_set_aside(self, uid: str) -> None:
         """Remove what was set aside for a claim that is now unprepared."""
-        path = self._path(uid)
-        number = 1
-        # Numbered without gaps: looking at the next is cheaper than looking at everybody's.
-        while os.path.lexists(kept := _set_aside(path, number)):
+        for kept in self._all_set_aside(uid):
             if not kept.is_dir():  # we never make one
                 remove_durably(kept)
-            number += 1
+
+    def read_set_aside(self, uid: str) -> Mapping[str, ClaimRecord | StateError]:
+        """What was set aside for a claim, by file name, and whether it can be read (now). Raises StateError."""
+        found: dict[str, ClaimRecord | StateError] = {}
+        for kept in self._all_set_aside(uid):
+            try:
+                if record := self._read(kept, uid):
+                    found[kept.name] = record
+            except StateError as error:
+                found[kept.name] = error
+        return found
+
+    def restore(self, uid: str, name: str) -> None:
+        """Make what was set aside under this name the claim's record again. Raises StateError."""
+        path = self._path(uid)
+        kept = path.with_name(name)
+        with explained("restore", path):
+            with effect("rename", path):
+                kept.rename(path)
+            sync_folder(self._folder)
+
+    def drop_unfinished(self, uid: str) -> None:
+        """Remove what an interrupted save left. Raises StateError."""
+        path = self._path(uid)
+        remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
+
+    def strays(self) -> tuple[str, ...]:
+        """Paths in the folder that are no files of ours. Raises StateError."""
+        return tuple(str(self._folder / name) for name in sorted(self._names()) if not _OURS.fullmatch(name))
 
     def unfinished_uids(self) -> frozenset[str]:
         """UIDs of which a save was interrupted. Raises StateError."""
         return frozenset(self._uids(_SUFFIX + TEMPORARY_SUFFIX))
+
+    def _read(self, path: Path, uid: str) -> ClaimRecord | None:
+        """Read one file of this claim, None if there is none. Raises CorruptRecord, NewerRecord, StateError."""
+        data = read_own(path)
+        if data is None:
+            return None
+        record = decode(data, name=str(path))
+        if record.ref.uid != uid:
+            msg = f"record {path} belongs to another claim, {record.ref.uid}"
+            raise CorruptRecord(msg)
+        return record
+
+    def _all_set_aside(self, uid: str) -> Iterator[Path]:
+        path = self._path(uid)
+        # Numbered without gaps: looking at the next is cheaper than looking at everybody's.
+        names = (_set_aside(path, number) for number in itertools.count(1))
+        return itertools.takewhile(os.path.lexists, names)
 
     def _path(self, uid: str) -> Path:
         return self._folder / named_after(uid, _SUFFIX)

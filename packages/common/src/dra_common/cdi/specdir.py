@@ -94,6 +94,36 @@ class SpecDir:
                     swept.append(file)
         return tuple(swept)
 
+    def unfinished_uids(self) -> frozenset[str]:
+        """UIDs of claims that have unfinished files of our classes here. Raises StateError."""
+        with cured(SETTING):
+            files = [
+                file.removesuffix(TEMPORARY_SUFFIX)
+                for file in names(self._folder)
+                if self._is_temporary(file)
+            ]
+        found = (uid_of(file, self._vendor, name) for file in files for name in self._classes)
+        return frozenset(uid for uid in found if uid is not None)
+
+    def drop_unfinished(self, uid: str) -> None:
+        """Remove this claim's unfinished files. Raises StateError."""
+        with cured(SETTING):
+            for name in self._classes:
+                path = self._folder / claim_file(self._vendor, name, check_uid(uid))
+                remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
+
+    def compare(self, uid: str, devices: SpecDevices) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the files that are missing, and those that do not say exactly this. Raises SpecInvalid, StateError."""
+        missing, wrong = [], []
+        with cured(SETTING):
+            for file, data in self._encode(check_uid(uid), devices).items():
+                found = read_own(self._folder / file)
+                if found is None and data is not None:
+                    missing.append(str(self._folder / file))
+                elif found != data:
+                    wrong.append(str(self._folder / file))
+        return tuple(missing), tuple(wrong)
+
     def _encode(self, uid: str, devices: SpecDevices) -> dict[str, bytes | None]:
         """File name -> content, None for a class in which this claim has no device."""
         strange = sorted(set(devices) - set(self._classes))

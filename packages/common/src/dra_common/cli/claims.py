@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from dra_common.cli import options
+from dra_common.cli import claims_audit, claims_release, options
 from dra_common.codec import to_json
 from dra_common.definition import Definition
 from dra_common.errors import SettingsError, StateError
@@ -20,15 +20,20 @@ _DEFAULT = Settings(node_name="")
 
 
 def register(cli: typer.Typer, definition: Definition) -> None:
-    """Add the command to ``cli``."""
+    """Add the command and its group to ``cli``."""
+    group = typer.Typer(invoke_without_command=True)
+    cli.add_typer(group, name="claims")
 
-    @cli.command()
+    @group.callback()
     def claims(
+        context: typer.Context,
         *,
         as_json: options.Json = False,
         kubelet_plugins_dir: options.PluginsDir = _DEFAULT.kubelet_plugins_dir,
     ) -> None:
         """List the claims that this driver has prepared on this node, from its records."""
+        if context.invoked_subcommand:
+            return
         folder = claims_folder(kubelet_plugins_dir / definition.driver.name)
         if not folder.is_dir():
             msg = f"{folder}: the driver has never run with this folder"
@@ -38,6 +43,9 @@ def register(cli: typer.Typer, definition: Definition) -> None:
             typer.echo(json.dumps([_as_json(uid, record) for uid, record in found], indent=2))
         else:
             _table(found)
+
+    for module in (claims_audit, claims_release):
+        module.register(group, definition)
 
 
 def _read(folder: Path) -> list[tuple[str, ClaimRecord | StateError]]:

@@ -1,0 +1,42 @@
+"""Opens what a driver keeps on disk; the same for ``run`` and for the commands that look after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dra_common.cdi import SharedSpecDir, SpecDir
+from dra_common.driver import Driver
+from dra_common.holds import FileHolds
+from dra_common.lifecycle import State
+from dra_common.locks import FileLocks
+from dra_common.records import FileRecords, claims_folder
+from dra_common.settings import Settings
+
+
+def data_folder(settings: Settings, driver: Driver[Any]) -> Path:
+    """Return the folder of a driver's own data, below the kubelet's folder of plugins."""
+    return settings.kubelet_plugins_dir / driver.name
+
+
+def open_state(settings: Settings, driver: Driver[Any]) -> State:
+    """Open records, holds and CDI files; makes the folders of the first two. Raises StateError."""
+    data = data_folder(settings, driver)
+    return State(
+        FileRecords(claims_folder(data)),
+        FileHolds(data / "held"),
+        SpecDir(settings.cdi_dynamic_root, driver.cdi_vendor, driver.cdi_classes),
+        SharedSpecDir(
+            settings.cdi_dynamic_root,
+            settings.cdi_root,
+            data / "adopted",
+            driver.cdi_vendor,
+            driver.cdi_classes,
+        ),
+    )
+
+
+def open_locks(settings: Settings, driver: Driver[Any]) -> FileLocks:
+    """Open the locks of claims and of hardware. Raises StateError."""
+    data = data_folder(settings, driver)
+    return FileLocks(claims_folder(data), data / "hardware")
