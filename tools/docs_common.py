@@ -25,7 +25,7 @@ from dra_common.simulate.table import ROWS, Row, Step
 from dra_common.telemetry import PROCESS_ROWS, Reason, rows
 from dra_common.testing.knobs import KnobDriver
 from pydantic import BaseModel
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,17 +48,21 @@ def ignored_options() -> str:
     return table(("option", "variable", "why it has no effect"), rows)
 
 
-def _leaves(name: str, command: object) -> Iterator[tuple[str, TyperCommand]]:
+def _leaves(name: str, command: object) -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
     if isinstance(command, TyperGroup):
+        if command.invoke_without_command:
+            yield name, command
         for part, below in command.commands.items():
             yield from _leaves(f"{name} {part}", below)
     elif isinstance(command, TyperCommand):
         yield name, command
 
 
-def _command(name: str, command: TyperCommand) -> str:
+def _command(name: str, command: TyperCommand | TyperGroup) -> str:
     text = "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
-    rows = [_option(each) for each in command.params if isinstance(each, TyperOption) and not each.hidden]
+    arguments = [each for each in command.params if isinstance(each, TyperArgument)]
+    rows = [(code(each.metavar or ""), "", "required", each.help or "") for each in arguments]
+    rows += [_option(each) for each in command.params if isinstance(each, TyperOption) and not each.hidden]
     options = table(("option", "variable", "default", "meaning"), rows) if rows else "No options."
     return f"### {name}\n\n{text}\n\n{options}"
 

@@ -109,15 +109,24 @@ class Audit(Generic[H]):
         suspects = [uid for uid in sorted(seen.uids()) if any(self.look(uid, seen))]
         findings, busy = list(self._strays()), list[str]()
         for uid in suspects:
-            try:
-                with self._shared(uid) as free:
-                    if free:
-                        findings.extend(self.look(uid))
-                    else:
-                        busy.append(uid)
-            except StateError as error:
-                findings.append(Finding(Kind.UNREADABLE, uid, error.message, error.cure))
+            found = self._certain(uid)
+            findings.extend(found or ())
+            if found is None:
+                busy.append(uid)
         return Report(len(seen.records), tuple(findings), tuple(busy))
+
+    def _certain(self, uid: str) -> tuple[Finding, ...] | None:
+        """Look again while nobody works on the claim; None if somebody always does."""
+        try:
+            for _ in range(_LOOKS):
+                with self._shared(uid) as undisturbed:
+                    found = tuple(self.look(uid))
+                    # Between two calls a claim has no lock to share: what is really wrong is so twice.
+                    if undisturbed() and found == tuple(self.look(uid)) and undisturbed():
+                        return found
+        except StateError as error:
+            return (Finding(Kind.UNREADABLE, uid, error.message, error.cure),)
+        return None
 
     def seen(self) -> _Seen:
         """List everything. Raises StateError."""
@@ -278,14 +287,15 @@ class Audit(Generic[H]):
             yield Finding(Kind.STRAY, "", f"{path} is not a file of this driver", cure)
 
     @contextmanager
-    def _shared(self, uid: str) -> Iterator[bool]:
+    def _shared(self, uid: str) -> Iterator[Callable[[], bool]]:
         if not is_uid(uid):
-            yield True
+            yield lambda: True
             return
-        with self.locks.try_shared(uid) as free:
-            yield free
+        with self.locks.try_shared(uid) as undisturbed:
+            yield undisturbed
 
 
+_LOOKS = 3
 _REPAIR = "`claims repair`"
 
 

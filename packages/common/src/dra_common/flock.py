@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -39,22 +39,29 @@ def try_lock(path: Path) -> int | None:
 
 
 @contextmanager
-def share_lock(path: Path) -> Iterator[bool]:
-    """Try to keep others from locking the file inside the block, for a look; yields whether nobody has locked it.
+def share_lock(path: Path) -> Iterator[Callable[[], bool]]:
+    """Try to keep others from locking the file inside the block, for a look.
 
-    Many may look at the same time. A file that is not there is locked by nobody, and is not made. Raises StateError.
+    Yields a question, to be asked after the look: has nobody locked the file until now? Many may look at the same
+    time. A file that is not there is locked by nobody; it is not made, so that somebody else may come between.
+    Raises StateError, and so does the question.
     """
     with ExitStack() as stack:
-        with explained("lock", path):
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                descriptor = None
+        descriptor = _open_for_look(path)
         if descriptor is None:
-            yield True
+            yield lambda: not os.path.lexists(path)
             return
         stack.callback(os.close, descriptor)
-        yield _shared(path, descriptor)
+        shared = _shared(path, descriptor)
+        yield lambda: shared and still_named(path, descriptor)
+
+
+def _open_for_look(path: Path) -> int | None:
+    with explained("lock", path):
+        try:
+            return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
 
 
 def _shared(path: Path, descriptor: int) -> bool:

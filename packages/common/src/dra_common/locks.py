@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -47,10 +47,13 @@ class FileLocks:
                 os.close(descriptor)
 
     @contextmanager
-    def try_shared(self, uid: str) -> Iterator[bool]:
-        """Try once, for a look; yields whether nobody works on the claim. Makes no file. Raises StateError."""
-        with share_lock(self._claim_path(uid)) as free:
-            yield free
+    def try_shared(self, uid: str) -> Iterator[Callable[[], bool]]:
+        """Keep others away for a look, if possible; yields a question: has nobody worked on the claim until now?
+
+        Makes no file. Raises StateError, and so does the question.
+        """
+        with share_lock(self._claim_path(uid)) as undisturbed:
+            yield undisturbed
 
     @contextmanager
     def parents(self, names: Iterable[str], deadline: Deadline) -> Iterator[None]:

@@ -5,7 +5,7 @@ Errors: every method raises only errors of :mod:`dra_common.errors`, named in it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -261,8 +261,11 @@ class Locks(Protocol):
     def try_claim(self, uid: str) -> AbstractContextManager[bool]:
         """Try once; yields whether the lock was taken. Raises StateError."""
 
-    def try_shared(self, uid: str) -> AbstractContextManager[bool]:
-        """Try once, for a look; yields whether nobody works on the claim. Makes no file. Raises StateError."""
+    def try_shared(self, uid: str) -> AbstractContextManager[Callable[[], bool]]:
+        """Keep others away for a look, if possible; yields a question: has nobody worked on the claim until now?
+
+        Makes no file. Raises StateError, and so does the question.
+        """
 
     def parents(self, names: Iterable[str], deadline: Deadline) -> AbstractContextManager[None]:
         """Hold the locks of hardware parents, taken in sorted order. Raises LockTimeout, StateError."""

@@ -6,7 +6,7 @@ goes first, so that it does not stand in the way of what a record says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from dra_common.audit import Audit, Finding, Report
@@ -33,16 +33,17 @@ class Repair(Generic[H]):
     def run(self) -> Repaired:
         """Look, mend, and look again. Raises StateError only if the folders cannot be listed."""
         report = self.audit.run()
-        done, troubles, busy = list[Finding](), dict[str, DraError](), set(report.busy)
+        work, busy = _Work(), set(report.busy)
         for uid in self._order(report):
             try:
-                if not self._claim(uid, done):
+                if not self._claim(uid, work):
                     busy.add(uid)
             except DraError as error:
-                troubles[uid] = error
+                work.stopped[uid] = error
         after = self.audit.run()
-        left = tuple(_with(finding, troubles.get(finding.uid)) for finding in after.findings)
-        return Repaired(tuple(done), left, tuple(sorted(busy | set(after.busy))))
+        mended = tuple(finding for finding in work.done if finding not in after.findings)
+        left = tuple(work.explained(finding) for finding in after.findings)
+        return Repaired(mended, left, tuple(sorted(busy | set(after.busy))))
 
     def _order(self, report: Report) -> list[str]:
         """UIDs with something to mend: first those that have no record."""
@@ -50,27 +51,46 @@ class Repair(Generic[H]):
         uids = {finding.uid for finding in report.findings if finding.mend}
         return sorted(uids, key=lambda uid: (not seen.belongs_to_nobody(uid), uid))
 
-    def _claim(self, uid: str, done: list[Finding]) -> bool:
+    def _claim(self, uid: str, work: _Work) -> bool:
         """Mend one claim under its lock; False if somebody else has it. Raises DraError."""
         if not is_uid(uid):
-            self._mend(uid, done)
+            self._mend(uid, work)
             return True
         with self.audit.locks.try_claim(uid) as locked:
             if locked:
-                self._mend(uid, done)
+                self._mend(uid, work)
                 if not self.audit.lifecycle.is_known(uid):
                     self.audit.locks.forget_claim(uid)
             return locked
 
-    def _mend(self, uid: str, done: list[Finding]) -> None:
-        for finding in tuple(self.audit.look(uid)):
+    def _mend(self, uid: str, work: _Work) -> None:
+        """Mend until there is nothing more to mend: a record that is put back says more of its claim."""
+        before: tuple[Finding, ...] = ()
+        while (found := tuple(each for each in self.audit.look(uid) if each.mend)) and found != before:
+            for finding in found:
+                work.mend(finding)
+            before = found
+
+
+@dataclass(slots=True)
+class _Work:
+    """What was mended, and why something was not: one thing, or all of a claim."""
+
+    done: list[Finding] = field(default_factory=list)
+    failed: dict[Finding, DraError] = field(default_factory=dict)
+    stopped: dict[str, DraError] = field(default_factory=dict)
+
+    def mend(self, finding: Finding) -> None:
+        try:
             if finding.mend:
                 finding.mend()
-                done.append(finding)
+                self.done.append(finding)
+        except DraError as error:
+            self.failed[finding] = error
 
-
-def _with(finding: Finding, trouble: DraError | None) -> Finding:
-    """Say why something was not mended."""
-    if trouble is None or finding.mend is None:
-        return finding
-    return replace(finding, text=f"{finding.text}; not mended: {trouble.message}", cure=trouble.cure)
+    def explained(self, finding: Finding) -> Finding:
+        """Say why something is still wrong that a program could have mended."""
+        error = self.failed.get(finding) or self.stopped.get(finding.uid)
+        if error is None or finding.mend is None:
+            return finding
+        return replace(finding, text=f"{finding.text}; not mended: {error.message}", cure=error.cure)
