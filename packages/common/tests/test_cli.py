@@ -28,6 +28,9 @@ COMMANDS = (
     ("devices",),
     ("slices",),
     ("claims",),
+    ("claims", "verify"),
+    ("claims", "repair"),
+    ("claims", "release"),
     ("cdi",),
     ("cdi", "generate"),
     ("simulate",),
@@ -155,6 +158,11 @@ def test_run_help_documents_every_setting_with_its_variable_and_default(
         (["simulate", "--root=/tmp/x"], "--profile is missing"),
         (["simulate", "--root=/tmp/x", "--profile=y"], "no profile 'y'"),
         (["claims", "--kubelet-plugins-dir=/nowhere"], "--kubelet-plugins-dir"),
+        (["claims", "verify", "--kubelet-plugins-dir=/nowhere"], "--kubelet-plugins-dir"),
+        (["claims", "repair", "--kubelet-plugins-dir=/nowhere"], "--kubelet-plugins-dir"),
+        (["claims", "release", "u", "--kubelet-plugins-dir=/nowhere"], "--kubelet-plugins-dir"),
+        (["claims", "release"], "UID"),
+        (["claims", "mend"], "(see knob-driver claims --help)"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(

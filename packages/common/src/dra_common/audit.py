@@ -80,6 +80,7 @@ class _Seen:
     aside: frozenset[str]
     holders: Mapping[Key, str]
     specs: frozenset[str]
+    shared: frozenset[str]
     unfinished_specs: frozenset[str]
     unfinished: frozenset[str]
     locks: frozenset[str]
@@ -87,7 +88,7 @@ class _Seen:
     def uids(self) -> frozenset[str]:
         """Everybody who is named anywhere."""
         holders = frozenset(self.holders.values())
-        left = self.specs | self.unfinished_specs | self.unfinished | self.locks
+        left = self.specs | self.shared | self.unfinished_specs | self.unfinished | self.locks
         return self.records | self.aside | holders | left
 
     def belongs_to_nobody(self, uid: str) -> bool:
@@ -136,6 +137,7 @@ class Audit(Generic[H]):
             # and what changes between two lists is looked at again.
             holders=self.state.holds.holders(),
             specs=specs.uids(),
+            shared=self.state.shared.uids(),
             unfinished_specs=specs.unfinished_uids(),
             unfinished=records.unfinished_uids(),
             locks=self.locks.claim_uids(),
@@ -268,6 +270,7 @@ class Audit(Generic[H]):
         held = sorted(_shown(key) for key, holder in seen.holders.items() if holder == uid)
         left = [f"device {name} is held" for name in held]
         left += ["there is a CDI file"] if uid in seen.specs | seen.unfinished_specs else []
+        left += ["CDI ids of another driver are kept"] if uid in seen.shared else []
         left += ["there is an unfinished record"] if uid in seen.unfinished else []
         left = left or (["there is a lock file"] if uid in seen.locks else [])
         for what in left:

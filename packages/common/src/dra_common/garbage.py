@@ -212,7 +212,7 @@ class Collector(Generic[H]):
     def _ask(self, record: ClaimRecord) -> bool | None:
         """Whether the claim is certainly over; a server that gives no answer is left alone for a while."""
         now = self.clock()
-        if not record.ref.name or not self._server.over(None, now):
+        if not record.ref.is_named or not self._server.over(None, now):
             return None
         try:
             gone = is_gone(self._read(record), record.ref.uid)

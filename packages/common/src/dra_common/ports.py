@@ -308,6 +308,7 @@ class Specs(Protocol):
     def compare(self, uid: str, devices: SpecDevices) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the files that are missing, and those that do not say exactly this. Raises StateError."""
 
+
 class SharedSpecs(Protocol):
     """CDI ids that another driver gave to claims which are adopted from it.
 

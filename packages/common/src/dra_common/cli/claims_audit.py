@@ -29,6 +29,7 @@ def register(group: typer.Typer, definition: Definition) -> None:
         *,
         as_json: options.Json = False,
         kubelet_plugins_dir: options.PluginsDir = _DEFAULT.kubelet_plugins_dir,
+        cdi_root: options.CdiRoot = _DEFAULT.cdi_root,
         cdi_dynamic_root: options.CdiDynamicRoot = _DEFAULT.cdi_dynamic_root,
         sysfs_root: options.SysfsRoot = _DEFAULT.host.sysfs_root,
         devfs_root: options.DevfsRoot = _DEFAULT.host.devfs_root,
@@ -41,7 +42,7 @@ def register(group: typer.Typer, definition: Definition) -> None:
         Exit code 0: all is in order. 1: something is not; each line says what, and what to do.
         """
         host = host_settings(sysfs_root, devfs_root, procfs_root, cdi_devfs_root, simulated_root)
-        report = _audit(definition, _settings(host, kubelet_plugins_dir, cdi_dynamic_root)).run()
+        report = _audit(definition, _settings(host, kubelet_plugins_dir, cdi_root, cdi_dynamic_root)).run()
         if as_json:
             typer.echo(json.dumps(_report_json(report), indent=2))
         else:
@@ -55,6 +56,7 @@ def register(group: typer.Typer, definition: Definition) -> None:
             bool, typer.Option("--dry-run", "-n", help="Say what would be mended, change nothing.")
         ] = False,
         kubelet_plugins_dir: options.PluginsDir = _DEFAULT.kubelet_plugins_dir,
+        cdi_root: options.CdiRoot = _DEFAULT.cdi_root,
         cdi_dynamic_root: options.CdiDynamicRoot = _DEFAULT.cdi_dynamic_root,
         sysfs_root: options.SysfsRoot = _DEFAULT.host.sysfs_root,
         devfs_root: options.DevfsRoot = _DEFAULT.host.devfs_root,
@@ -67,7 +69,7 @@ def register(group: typer.Typer, definition: Definition) -> None:
         Claims that a running driver works on are left to it. Exit code 0: all is in order now. 1: something is left.
         """
         host = host_settings(sysfs_root, devfs_root, procfs_root, cdi_devfs_root, simulated_root)
-        audit = _audit(definition, _settings(host, kubelet_plugins_dir, cdi_dynamic_root))
+        audit = _audit(definition, _settings(host, kubelet_plugins_dir, cdi_root, cdi_dynamic_root))
         if dry_run:
             report = audit.run()
             _print_plan(report)
@@ -77,8 +79,8 @@ def register(group: typer.Typer, definition: Definition) -> None:
         raise typer.Exit(1 if repaired.left else 0)
 
 
-def _settings(host: HostSettings, plugins: Path, cdi: Path) -> Settings:
-    return Settings(node_name="", host=host, kubelet_plugins_dir=plugins, cdi_dynamic_root=cdi)
+def _settings(host: HostSettings, plugins: Path, cdi: Path, cdi_dynamic: Path) -> Settings:
+    return Settings("", host, kubelet_plugins_dir=plugins, cdi_root=cdi, cdi_dynamic_root=cdi_dynamic)
 
 
 def _audit(definition: Definition, settings: Settings) -> Audit[Any]:

@@ -34,6 +34,7 @@ def register(group: typer.Typer, definition: Definition) -> None:
         yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
         kubeconfig: options.Kubeconfig = "",
         kubelet_plugins_dir: options.PluginsDir = _DEFAULT.kubelet_plugins_dir,
+        cdi_root: options.CdiRoot = _DEFAULT.cdi_root,
         cdi_dynamic_root: options.CdiDynamicRoot = _DEFAULT.cdi_dynamic_root,
         sysfs_root: options.SysfsRoot = _DEFAULT.host.sysfs_root,
         devfs_root: options.DevfsRoot = _DEFAULT.host.devfs_root,
@@ -48,6 +49,7 @@ def register(group: typer.Typer, definition: Definition) -> None:
             node_name="",
             host=host_settings(sysfs_root, devfs_root, procfs_root, "", simulated_root),
             kubelet_plugins_dir=kubelet_plugins_dir,
+            cdi_root=cdi_root,
             cdi_dynamic_root=cdi_dynamic_root,
         )
         node = open_node(definition, settings)
