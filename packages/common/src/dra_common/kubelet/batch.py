@@ -47,15 +47,17 @@ class Call:
 
     Args:
         request: its number in the log.
-        deadline: when to answer.
+        deadline: when to end the work.
         when_over: calls back once the caller waits no more; False, without calling, if that is so already.
         operation: what is asked for, in metrics.
+        last_words: seconds from the deadline to the answer, for what gives up at the deadline to say why.
     """
 
     request: int
     deadline: Deadline
     when_over: Callable[[Callable[[], None]], bool]
     operation: Operation = "prepare"
+    last_words: float = 0.0
 
 
 class ClaimWorkers:
@@ -73,7 +75,7 @@ class ClaimWorkers:
     def run(
         self, work: Callable[[ClaimRef, Deadline], T], refs: Sequence[ClaimRef], call: Call
     ) -> Mapping[str, Outcome[T]]:
-        """Do ``work`` for each claim once; returns UID -> outcome for every UID, before or at the deadline.
+        """Do ``work`` for each claim once; returns UID -> outcome for every UID, soon after the deadline at the latest.
 
         With the return the call's deadline is over: work that has not begun by then has nobody to answer to, and the
         kubelet may have asked for something else meanwhile.
@@ -127,7 +129,7 @@ def _wait(futures: Sequence[Future[Outcome[T]]], call: Call) -> None:
     for future in futures:
         future.add_done_callback(look)
     if futures and call.when_over(over.set):
-        over.wait(call.deadline.remaining)
+        over.wait(call.deadline.remaining + call.last_words)
 
 
 def _attempt(

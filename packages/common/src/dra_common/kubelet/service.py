@@ -90,7 +90,7 @@ class DraService(pb_grpc.DRAPluginServicer):
         claims: Iterable[pb.Claim],
         context: grpc.ServicerContext,
     ) -> Mapping[str, Outcome[T]]:
-        call = Call(self._next_request(), _deadline(context), context.add_callback, operation)
+        call = _call(self._next_request(), context, operation)
         refs = [ClaimRef(claim.namespace, claim.name, claim.uid) for claim in claims]
         with bind(request=call.request, method=_METHODS[operation]):
             begun = time.monotonic()
@@ -118,9 +118,11 @@ class DraService(pb_grpc.DRAPluginServicer):
         log.info("unprepared")
 
 
-def _deadline(context: grpc.ServicerContext) -> Deadline:
+def _call(request: int, context: grpc.ServicerContext, operation: Operation) -> Call:
+    """Half of the margin is for a claim that waits in vain, for a lock or the API server, to say for what."""
     seconds = min(CALL_SECONDS, context.time_remaining())
-    return Deadline.after(seconds - min(_MARGIN_SECONDS, seconds * _MARGIN_SHARE))
+    margin = min(_MARGIN_SECONDS, seconds * _MARGIN_SHARE)
+    return Call(request, Deadline.after(seconds - margin), context.add_callback, operation, margin / 2)
 
 
 def _device(device: PreparedDevice) -> pb.Device:
