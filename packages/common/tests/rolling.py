@@ -18,7 +18,7 @@ _ROOTS = {"sysfs": "sys", "devfs": "dev", "procfs": "proc", "cdi-devfs": "dev"}
 
 
 class RollingNode(SimulatedNode):
-    """Knobs are files ``machine/sys/knobs/<name>`` that hold a level; ``hold`` makes preparations wait."""
+    """Knobs are files ``machine/sys/knobs/<name>`` that hold a level; ``hold`` makes preparations of ``a`` wait."""
 
     def __init__(self, root: Path, driver: str = DRIVER) -> None:
         super().__init__(root, module="", driver=driver, profile="")

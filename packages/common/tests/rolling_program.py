@@ -1,8 +1,9 @@
 """A driver of knobs as a program, whose name, release and patience the test chooses through its environment.
 
-``ROLLING_NAME``: the driver's name. ``ROLLING_HOLD``: a file; while it is there, whoever prepares waits in ``apply``,
-with all locks, after having made ``<it>.entered``. ``ROLLING_NEWER``: be a release that notes more in its records and
-publishes more of its devices than this one. The distribution's version is whatever its metadata on PYTHONPATH says.
+``ROLLING_NAME``: the driver's name. ``ROLLING_HOLD``: a file; while it is there, whoever prepares knob ``a`` waits in
+``apply``, with all locks, after having made ``<it>.entered``. ``ROLLING_NEWER``: be a release that notes more in its
+records and publishes more of its devices than this one. The distribution's version is whatever its metadata on
+PYTHONPATH says.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class PatientKnobs(KnobDriver):
     def apply(self, plan: Plan, host: Host) -> None:
         """Set the levels, once nobody holds us."""
         super().apply(plan, host)
-        while self.hold.exists():
+        while self.hold.exists() and plan.devices[0].allocated.device == "a":
             self.hold.with_name(f"{self.hold.name}.entered").touch()
             time.sleep(0.01)
 
@@ -56,5 +57,5 @@ def encode_newer(record: ClaimRecord) -> bytes:
 
 if __name__ == "__main__":
     if NEWER:
-        dra_common.records.encode = encode_newer  # type: ignore[attr-defined]
+        dra_common.records.encode = encode_newer
     sys.exit(main(Definition("rolling", "rolling", "Knobs.", PatientKnobs(), lambda: Simulation({}))))

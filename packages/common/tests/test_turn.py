@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import signal
 import subprocess
@@ -13,9 +14,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from dra_common import turn as turn_module
 from dra_common.telemetry import Reason, Silent
 from dra_common.testing.waiting import wait_until
 from dra_common.turn import ASKED, Timing, Turn
+from pages import DOCS
 
 OTHER_PROCESS = """
 import sys
@@ -241,6 +244,20 @@ def test_a_frozen_holder_keeps_its_turn_and_is_told_once(
     assert len(lines(caplog, "answers again")) == 1
     assert [reason for reason, _ in events.told] == [Reason.PUBLISHER_FROZEN] * 2
     assert "delete its pod" in events.told[0][1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "another instance publishes, this one waits for its turn",
+        "the instance that publishes has not answered for 10 s and is not dead",
+        "was removed or replaced by somebody else",
+    ],
+)
+def test_what_people_read_about_it_is_what_is_logged(words: str) -> None:
+    source = inspect.getsource(turn_module).replace("{self._timing.patience:g}", f"{Timing().patience:g}")
+    assert words in source
+    assert words in (DOCS / "user/gpu-driver.md").read_text()
 
 
 # --------------------------------------------------------------------------- files that are not as they should be

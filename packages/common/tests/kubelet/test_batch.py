@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -57,6 +58,27 @@ def test_nothing_is_begun_after_the_deadline(workers: ClaimWorkers) -> None:
         assert len(outcomes) == len(REFS)
         assert all(outcome.error for outcome in outcomes.values())
     assert begun == []
+
+
+def test_what_gives_up_at_the_deadline_still_says_why(workers: ClaimWorkers) -> None:
+    """As a lock does, a little late on a busy machine. Whoever does not give up is answered for, as late."""
+
+    def work(ref: ClaimRef, deadline: Deadline) -> None:
+        if ref.uid == "uid-3":
+            opened.wait(60)
+        while not deadline.passed:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        raise ClaimError("the lock is held")
+
+    opened = threading.Event()
+    call = Call(1, Deadline.after(0.2), waiting, last_words=5)
+    outcomes = workers.run(work, REFS[:3], call)
+    assert {outcome.error for outcome in outcomes.values()} == {"the lock is held"}
+    call = Call(2, Deadline.after(0.1), waiting, last_words=0.5)
+    outcomes = workers.run(work, REFS[:4], call)
+    assert [uid for uid, outcome in outcomes.items() if "not finished in time" in outcome.error] == ["uid-3"]
+    opened.set()
 
 
 def test_nobody_is_waited_for_when_the_caller_has_gone(workers: ClaimWorkers) -> None:
