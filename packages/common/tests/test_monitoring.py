@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from dra_common.inventory import absent_taint, revert_failed_taint
-from dra_common.model import Device, Snapshot, Taint, TaintEffect
-from dra_common.monitoring import claims_by_phase, devices_by_health
+from dra_common.model import ClaimRecord, Device, Phase, Snapshot, Taint, TaintEffect
+from dra_common.monitoring import ClaimPhases, devices_by_health
 from dra_common.testing.bench import Bench, soon
 
 DRIVER = "x.example.com"
@@ -14,21 +16,49 @@ DRIVER = "x.example.com"
 
 def test_claims_are_counted_by_what_their_records_say(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
+    phases = ClaimPhases(bench.records)
     zero = dict.fromkeys([("preparing",), ("prepared",), ("unpreparing",), ("failed",)], 0)
     zero |= {("set-aside",): 0, ("unreadable",): 0}
-    assert claims_by_phase(bench.records) == zero
+    assert phases.count() == zero
     refs = [bench.claim(f"c{device}", device) for device in ("a", "b", "c")]
     for ref in refs:
         bench.engine.prepare(ref, soon())
-    assert claims_by_phase(bench.records) == zero | {("prepared",): 3}
+    assert phases.count() == zero | {("prepared",): 3}
     for path in (tmp_path / "state/claims").glob("uid-ca*.json"):
         path.write_text("{")
-    assert claims_by_phase(bench.records) == zero | {("prepared",): 2, ("unreadable",): 1}
+    assert phases.count() == zero | {("prepared",): 2, ("unreadable",): 1}
     bench.recover()
-    assert claims_by_phase(bench.records) == zero | {("prepared",): 2, ("set-aside",): 1}
+    assert phases.count() == zero | {("prepared",): 2, ("set-aside",): 1}
     for ref in refs:
         bench.engine.unprepare(ref, soon())
-    assert claims_by_phase(bench.records) == zero
+    assert phases.count() == zero
+
+
+def test_records_are_read_again_only_when_they_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    for device in ("a", "b"):
+        bench.engine.prepare(bench.claim(f"c{device}", device), soon())
+    read: list[str] = []
+    load = bench.records.load
+
+    def loading(uid: str) -> ClaimRecord | None:
+        read.append(uid)
+        return load(uid)
+
+    monkeypatch.setattr(bench.records, "load", loading)
+    phases = ClaimPhases(bench.records)
+    assert phases.count()["prepared",] == 2
+    assert phases.count()["prepared",] == 2
+    assert sorted(read) == ["uid-ca", "uid-cb"]
+    record = load("uid-cb")
+    assert record is not None
+    bench.records.save(replace(record, phase=Phase.FAILED, error="EIO"))
+    assert (phases.count()["prepared",], phases.count()["failed",]) == (1, 1)
+    assert sorted(read) == ["uid-ca", "uid-cb", "uid-cb"]
+    bench.records.delete("uid-ca")
+    assert phases.count()["prepared",] == 0
 
 
 def test_devices_are_counted_by_health() -> None:

@@ -119,3 +119,26 @@ def test_a_turn_ends_with_its_threads(lab: Bench, tmp_path: Path) -> None:
     # The server's own threads end a little later than the connections they served.
     wait_until(lambda: threading.active_count() <= before + 1, "our threads to end")
     assert lab.whole("a")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_at_work_is_told_and_one_that_was_stopped_is_not(lab: Bench) -> None:
+    """SystemExit ends a thread without a word: nothing would be published any more."""
+
+    def dies() -> str:
+        raise SystemExit
+
+    made = [Publisher(lab.client, driver=DRIVER, node=NODE, node_uid=dies, timing=QUICK)]
+    publisher = PublisherInTurn(made.pop)
+    assert publisher.why_dead() == ""
+    publisher.publish([part("a")])
+    publisher.begin()
+    wait_until(lambda: publisher.why_dead() == "thread publisher has ended", "the death", seconds=30)
+    publisher.end()
+    assert publisher.why_dead() == ""
+    healthy = publisher_of(lab)
+    healthy.publish([part("a")])
+    healthy.begin()
+    lab.wait(lambda: healthy.status().synced, "the slices")
+    assert healthy.why_dead() == ""
+    healthy.end()

@@ -325,6 +325,26 @@ def test_a_ring_makes_it_look(node: Node) -> None:
     assert node.next() == ["a"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_is_told_and_one_that_was_stopped_is_not(node: Node) -> None:
+    """SystemExit ends a thread without a word: what was published would stay for ever."""
+
+    def die() -> None:
+        raise SystemExit
+
+    loop, healthy = node.reconciler(), node.reconciler(events=False)
+    assert loop.why_dead() == ""
+    for each in (loop, healthy):
+        each.start()
+        assert each.why_dead() == ""
+    node.driver.before_looking = die
+    loop.ring("a defect")
+    until(lambda: loop.why_dead() == "thread reconcile has ended", "the death")
+    for each in (loop, healthy):
+        each.stop()
+        assert each.why_dead() == ""
+
+
 def test_a_kernel_event_makes_it_look(node: Node) -> None:
     loop = node.reconciler()
     loop.start()

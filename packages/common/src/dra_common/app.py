@@ -31,7 +31,7 @@ from dra_common.inventory import Inventory
 from dra_common.kubelet import HealthServer, KubeletPlugin, find_rival
 from dra_common.kubelet.folders import make_plugin_dir, require_registry
 from dra_common.lifecycle import Lifecycle
-from dra_common.monitoring import claims_by_phase, devices_by_health, open_endpoint, open_metrics
+from dra_common.monitoring import ClaimPhases, devices_by_health, open_endpoint, open_metrics
 from dra_common.ports import ApiServer, ClaimReader, Doorbell
 from dra_common.predecessor import PreparedClaims
 from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
@@ -167,7 +167,7 @@ class App:
         name, inventory, state = self._driver.name, self._inventory, self._state
         self._show(DEVICES, lambda: devices_by_health(inventory.snapshot, name))
         self._show(DEVICES_HELD, lambda: {(): len(state.holds.holders())})
-        self._show(CLAIMS, lambda: claims_by_phase(state.records))
+        self._show(CLAIMS, ClaimPhases(state.records).count)
 
     def _show(self, gauge: Row, read: Callable[[], Samples]) -> None:
         if self._metrics is not None:
@@ -200,6 +200,7 @@ class App:
             version=partial(server_version, api),
             probe=Probe(api, driver=driver, node=node, drops=drops),
             off=self._settings.server_features_off,
+            telemetry=self._telemetry,
         )
         return slicer
 

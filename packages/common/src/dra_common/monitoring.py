@@ -26,11 +26,25 @@ HEALTHS: Final = ("healthy", "unhealthy", "unknown", "absent")
 _HARMLESS: Final = TaintEffect.NONE
 
 
-def claims_by_phase(records: Records) -> Samples:
-    """Count the records on disk; a claim that ends meanwhile is in no phase. Raises StateError."""
-    found = Counter(_phase(records, uid) for uid in records.uids())
-    found[SET_ASIDE] += len(records.set_aside_uids())
-    return {(name,): found[name] for name in (*Phase, SET_ASIDE, UNREADABLE)}
+class ClaimPhases:
+    """Counts the records on disk; only those are read again that have changed. Used by one scrape at a time."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._known: dict[str, tuple[object, str]] = {}
+
+    def count(self) -> Samples:
+        """Return (phase,) -> claims; one that ends meanwhile is in no phase. Raises StateError."""
+        self._known = {uid: self._look(uid) for uid in self._records.uids()}
+        found = Counter(phase for _, phase in self._known.values())
+        found[SET_ASIDE] += len(self._records.set_aside_uids())
+        return {(name,): found[name] for name in (*Phase, SET_ASIDE, UNREADABLE)}
+
+    def _look(self, uid: str) -> tuple[object, str]:
+        # Before the record is read: a write in between is then noticed by the next scrape.
+        version = self._records.version(uid)
+        before = self._known.get(uid)
+        return before if before and before[0] == version else (version, _phase(self._records, uid))
 
 
 def _phase(records: Records, uid: str) -> str:

@@ -202,6 +202,9 @@ class Records(Protocol):
     def exists(self, uid: str) -> bool:
         """Whether there is a record, readable or not."""
 
+    def version(self, uid: str) -> object | None:
+        """Return what is another whenever the record was written anew, cheaply; None if there is no record."""
+
     def delete(self, uid: str) -> None:
         """Remove durably, with what an interrupted save left; fine if there is none. Raises StateError."""
 

@@ -56,6 +56,14 @@ class FileRecords:
         """Whether there is a record, readable or not."""
         return os.path.lexists(self._path(uid))
 
+    def version(self, uid: str) -> object | None:
+        """Return what is another whenever the record was written anew, cheaply; None if there is no record."""
+        try:
+            status = self._path(uid).stat(follow_symlinks=False)
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
+
     def delete(self, uid: str) -> None:
         """Remove durably, with what an interrupted save left; fine if there is none. Raises StateError."""
         path = self._path(uid)
