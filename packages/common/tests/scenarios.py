@@ -72,6 +72,12 @@ SCENARIOS: Mapping[int, str] = {
     50: "no claims in the call: an empty answer",
     51: "a crash between any two steps: a repeated prepare or unprepare recovers",
     52: "a corrupt or newer record: refused or set aside, never lost silently",
+    # Updates.
+    54: "a rolling update: both are registered, the old one stops, no slice changes, claims stay usable",
+    55: "the same with a long driver name",
+    56: "an update that fails: the new one dies, the old one goes on",
+    57: "one after the other: slices outlast a short gap, and come back after a long one",
+    58: "locks hold between two processes; those of a killed one are free",
 }
 
 REAL: Mapping[int, str] = {

@@ -78,8 +78,8 @@ def test_try_claim_tells_whether_it_got_the_lock(locks: FileLocks) -> None:
         assert again
 
 
+@pytest.mark.scenario(58)
 def test_a_process_excludes_us_and_its_death_lets_us_in(locks: FileLocks, tmp_path: Path) -> None:
-    """58: a killed holder releases."""
     with another_process(tmp_path) as process:
         with pytest.raises(LockTimeout):
             locks.claim("uid", passed()).__enter__()

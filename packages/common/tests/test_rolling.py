@@ -51,7 +51,8 @@ def record(node: RollingNode, ref: ClaimRef) -> dict[str, Any]:
 # --------------------------------------------------------------------------- 55: long names
 
 
-def test_55_an_update_of_a_driver_with_a_long_name(short_tmp: Path) -> None:
+@pytest.mark.scenario(55)
+def test_an_update_of_a_driver_with_a_long_name(short_tmp: Path) -> None:
     # With longer folders, as by default, every name with more than 52 characters; the longest has 63: test_sockets.py.
     name = "d" * 55
     with RollingNode(short_tmp, name) as node, node.instance(OLD) as old, node.instance(NEW) as new:
@@ -74,7 +75,8 @@ def test_55_an_update_of_a_driver_with_a_long_name(short_tmp: Path) -> None:
 # --------------------------------------------------------------------------- 58: locks
 
 
-def test_58_a_claim_in_the_middle_at_one_waits_at_the_other_and_gets_the_same_answer(
+@pytest.mark.scenario(58)
+def test_a_claim_in_the_middle_at_one_waits_at_the_other_and_gets_the_same_answer(
     node: RollingNode,
 ) -> None:
     ref = node.claim("claim", "a", level=7)
@@ -93,7 +95,8 @@ def test_58_a_claim_in_the_middle_at_one_waits_at_the_other_and_gets_the_same_an
         assert [path.name for path in (node.state / "held").iterdir()] == ["b"]
 
 
-def test_58_a_start_leaves_alone_what_another_instance_is_working_on(node: RollingNode) -> None:
+@pytest.mark.scenario(58)
+def test_a_start_leaves_alone_what_another_instance_is_working_on(node: RollingNode) -> None:
     """Recovery undoes what is found "preparing", and this is: but somebody lives who prepares it."""
     ref = node.claim("claim", "a", level=7)
     with node.instance(OLD) as old, held(node, old, ref) as call, node.instance(NEW) as new:
@@ -106,7 +109,8 @@ def test_58_a_start_leaves_alone_what_another_instance_is_working_on(node: Rolli
         new.unprepare(ref)
 
 
-def test_58_the_lock_of_a_killed_instance_is_free_and_what_it_began_is_undone_first(
+@pytest.mark.scenario(58)
+def test_the_lock_of_a_killed_instance_is_free_and_what_it_began_is_undone_first(
     node: RollingNode,
 ) -> None:
     ref = node.claim("claim", "a", level=7)
@@ -125,7 +129,8 @@ def test_58_the_lock_of_a_killed_instance_is_free_and_what_it_began_is_undone_fi
 
 
 @pytest.mark.parametrize("call", ["prepare", "unprepare"])
-def test_58_a_call_ends_before_the_kubelet_gives_up_and_says_what_it_waited_for(
+@pytest.mark.scenario(58)
+def test_a_call_ends_before_the_kubelet_gives_up_and_says_what_it_waited_for(
     node: RollingNode, call: str
 ) -> None:
     """A frozen instance keeps its locks: the other answers with the reason, not with a bare DEADLINE_EXCEEDED."""
@@ -143,7 +148,8 @@ def test_58_a_call_ends_before_the_kubelet_gives_up_and_says_what_it_waited_for(
         assert node.level("a") == 1
 
 
-def test_58_hardware_that_another_instance_works_on_is_waited_for(node: RollingNode) -> None:
+@pytest.mark.scenario(58)
+def test_hardware_that_another_instance_works_on_is_waited_for(node: RollingNode) -> None:
     """The parent's lock: two claims, two devices or one, two processes, one piece of hardware."""
     ref = node.claim("claim", "a", level=7)
     locks = FileLocks(node.state / "claims", node.state / "hardware")
@@ -164,7 +170,8 @@ def published(node: RollingNode) -> set[str]:
     return {name for device in node.devices() for name in device["attributes"]}
 
 
-def test_54_a_newer_release_takes_over_and_a_step_back_loses_nothing(node: RollingNode) -> None:
+@pytest.mark.scenario(54)
+def test_a_newer_release_takes_over_and_a_step_back_loses_nothing(node: RollingNode) -> None:
     first, second = node.claim("first", "a", level=7), node.claim("second", "b", level=3)
     with ExitStack() as stack:
         old = stack.enter_context(node.instance(OLD, version="1.4.0"))
@@ -200,7 +207,8 @@ def test_54_a_newer_release_takes_over_and_a_step_back_loses_nothing(node: Rolli
         assert not new.lines("ERROR")
 
 
-def test_54_the_levels_that_one_instance_sets_are_published_by_the_other(node: RollingNode) -> None:
+@pytest.mark.scenario(54)
+def test_the_levels_that_one_instance_sets_are_published_by_the_other(node: RollingNode) -> None:
     """Who publishes does not hear the doorbell of the other process: its rescan finds out."""
     ref = node.claim("claim", "a", level=7)
     with node.instance(OLD, "--rescan-seconds=1"):

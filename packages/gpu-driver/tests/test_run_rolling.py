@@ -58,7 +58,8 @@ def content(node: SimulatedNode) -> list[str]:
 # --------------------------------------------------------------------------- 54: an update
 
 
-def test_54_an_update_changes_no_slice_and_keeps_every_claim(node: SimulatedNode) -> None:
+@pytest.mark.scenario(48, 54)
+def test_an_update_changes_no_slice_and_keeps_every_claim(node: SimulatedNode) -> None:
     first, second = None, None
     with Instance(node, OLD) as old:
         node.wait_published()
@@ -97,7 +98,8 @@ def slice_writes(node: SimulatedNode) -> list[str]:
     return [f"{each.method} {each.path}" for each in node.api.writes if "/resourceslices" in each.path]
 
 
-def test_54_sigterm_lets_go_of_the_turn_before_the_calls_in_flight_have_finished(node: SimulatedNode) -> None:
+@pytest.mark.scenario(54)
+def test_sigterm_lets_go_of_the_turn_before_the_calls_in_flight_have_finished(node: SimulatedNode) -> None:
     with Instance(node, OLD) as old:
         node.wait_published()
         ref = allocated(node, "slow", names(node)[0])
@@ -124,7 +126,8 @@ def claim_reads(node: SimulatedNode) -> list[str]:
     return [each.path for each in node.api.requests if "/resourceclaims/" in each.path]
 
 
-def test_54_readiness_does_not_wait_for_the_turn(node: SimulatedNode) -> None:
+@pytest.mark.scenario(54)
+def test_readiness_does_not_wait_for_the_turn(node: SimulatedNode) -> None:
     """A DaemonSet ends the old instance only when the new one is ready: neither may wait for the other."""
     with Instance(node, OLD), Instance(node, NEW) as new:
         assert new.lines("the kubelet registered")
@@ -132,7 +135,8 @@ def test_54_readiness_does_not_wait_for_the_turn(node: SimulatedNode) -> None:
         assert not new.lines("the turn to publish is ours")
 
 
-def test_54_the_turn_is_taken_after_a_death(node: SimulatedNode) -> None:
+@pytest.mark.scenario(54)
+def test_the_turn_is_taken_after_a_death(node: SimulatedNode) -> None:
     with Instance(node, OLD) as old:
         node.wait_published()
         with Instance(node, NEW) as new:
@@ -148,7 +152,8 @@ def test_54_the_turn_is_taken_after_a_death(node: SimulatedNode) -> None:
             wait_until(lambda: content(node) == said and node.slices() != slices, "the repair", seconds=30)
 
 
-def test_54_a_frozen_instance_keeps_the_turn_and_its_claims_are_served_by_the_other(
+@pytest.mark.scenario(54)
+def test_a_frozen_instance_keeps_the_turn_and_its_claims_are_served_by_the_other(
     node: SimulatedNode,
 ) -> None:
     with Instance(node, OLD) as old:
@@ -174,7 +179,8 @@ def test_54_a_frozen_instance_keeps_the_turn_and_its_claims_are_served_by_the_ot
 
 
 @pytest.mark.parametrize("how", ["at once", "soon", "later", "bad setting"])
-def test_56_the_new_one_dies_and_the_old_one_goes_on(node: SimulatedNode, how: str) -> None:
+@pytest.mark.scenario(56)
+def test_the_new_one_dies_and_the_old_one_goes_on(node: SimulatedNode, how: str) -> None:
     with Instance(node, OLD) as old:
         node.wait_published()
         slices = node.slices()
@@ -211,7 +217,8 @@ def kubelet_calls(node: SimulatedNode, *instances: Instance) -> bool:
     return sorted(connected) == sorted(str(instance.sockets.dra) for instance in instances)
 
 
-def test_57_one_after_the_other_soon_enough_and_too_late(node: SimulatedNode) -> None:
+@pytest.mark.scenario(57)
+def test_one_after_the_other_soon_enough_and_too_late(node: SimulatedNode) -> None:
     node.kubelet._wiper._delay = 8.0
     with Instance(node, OLD) as old:
         node.wait_published()
@@ -309,7 +316,8 @@ class Storm:
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
-def test_58_a_storm_at_both_while_one_after_the_other_ends(how: str) -> None:
+@pytest.mark.scenario(58)
+def test_a_storm_at_both_while_one_after_the_other_ends(how: str) -> None:
     with machine_only("large") as node, Instance(node, OLD) as old:
         node.wait_published()
         said = content(node)

@@ -86,7 +86,8 @@ def _held(path: Path, what: str, deadline: Deadline) -> Iterator[None]:
         if deadline.passed:
             msg = f"{what} is still locked by another call at the deadline of this one"
             raise LockTimeout(
-                msg, cure="it is tried again; if it stays so, look for a blocked write in the kernel log"
+                msg,
+                cure="it is tried again; if it stays so, look for a blocked write in the kernel log, or a frozen instance",
             )
         time.sleep(min(pause, deadline.remaining))
         pause = min(pause * 2, _LONGEST_PAUSE)

@@ -70,6 +70,7 @@ def instances(node: KubeletNode) -> list[str]:
     return sorted(path.name for path in (node.dra_socket.parent / "instances").iterdir())
 
 
+@pytest.mark.scenario(54)
 def test_both_are_registered_and_the_newer_one_is_called(
     node: KubeletNode, kubelet: FakeKubelet, claims: MemoryClaims
 ) -> None:
@@ -112,7 +113,8 @@ def test_a_frozen_instance_keeps_its_sockets(node: KubeletNode) -> None:
         assert instances(node) == [OLD, NEW]
 
 
-def test_12_dead_instances_of_a_driver_with_a_long_name_are_found_though_their_names_are_hashed(
+@pytest.mark.scenario(12, 55)
+def test_dead_instances_of_a_driver_with_a_long_name_are_found_though_their_names_are_hashed(
     short_tmp: Path,
 ) -> None:
     with KubeletNode(short_tmp, MemoryClaims(), "d" * 63) as node:

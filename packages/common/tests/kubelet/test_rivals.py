@@ -213,3 +213,18 @@ def test_looking_disturbs_no_call(folders: tuple[Path, Path], stack: ExitStack) 
         for _ in range(50):
             assert find_rival(NAME, *folders) is None
     assert plugin.why_unreachable() == ""
+
+
+def test_an_instance_of_ours_that_stops_while_it_is_looked_at_is_no_rival(
+    folders: tuple[Path, Path], stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket answered, then both went: what is not marked any more must not be taken for another driver's."""
+    plugin = plugin_of(folders, stack)
+    looked = Marks.is_ours
+
+    def stops_first(marks: Marks, path: Path) -> bool:
+        plugin.stop(0)
+        return looked(marks, path)
+
+    monkeypatch.setattr(Marks, "is_ours", stops_first)
+    assert find_rival(NAME, *folders) is None

@@ -95,7 +95,7 @@ def test_each_pod_has_sockets_of_its_own() -> None:
         (63, "dra-rUXtDwR1.sock", "dra-_QMQyfkMSwKsTggrJ9AHTA-reg.sock"),
     ],
 )
-def test_12_names_that_are_too_long_are_hashed(length: int, dra: str, registration: str) -> None:
+def test_names_that_are_too_long_are_hashed(length: int, dra: str, registration: str) -> None:
     """The longest name that Kubernetes allows a driver has 63 characters."""
     paths = paths_of("d" * length)
     assert (paths.dra.name, paths.registration.name) == (dra, registration)
@@ -103,7 +103,7 @@ def test_12_names_that_are_too_long_are_hashed(length: int, dra: str, registrati
 
 
 @pytest.mark.scenario(12)
-def test_12_hashed_names_are_the_same_each_time_and_differ_by_driver_and_pod() -> None:
+def test_hashed_names_are_the_same_each_time_and_differ_by_driver_and_pod() -> None:
     drivers, pods = ("a" * 63, "b" * 63), (POD, POD.replace("3", "4"))
     paths = [paths_of(driver, pod) for driver in drivers for pod in pods]
     assert len({path.registration for path in paths}) == len({path.dra for path in paths}) == 4

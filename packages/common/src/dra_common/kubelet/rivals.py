@@ -23,7 +23,8 @@ def find_rival(driver_name: str, plugin_dir: Path, registry_dir: Path) -> Kubele
     """
     marks = Marks(plugin_dir)
     for path in _sockets(driver_name, plugin_dir, registry_dir):
-        if _answers(path) and not marks.is_ours(path):
+        # Asked again at the end: an instance of ours may have stopped meanwhile, and its mark with it.
+        if _answers(path) and not marks.is_ours(path) and _answers(path):
             return KubeletError(
                 f"another driver serves {driver_name} on this node: its socket {path} answers",
                 cure="remove its DaemonSet (helm uninstall, or kubectl delete daemonset); then this driver "

@@ -7,6 +7,7 @@
     allocator   Allocator: what the scheduler does with a claim on one node, and why it does not, with real CEL
     cdi         resolve(): what a container runtime makes of CDI ids
     node        SimulatedNode: all of these and a simulated machine around the real driver process
+    instance    Instance: one of several processes of a SimulatedNode's driver, as during a rolling update
     bench       Bench: the claim engine alone on real files, with the made-up accelerator of ``knobs``
     objects     Kubernetes objects for tests
     demo        stories for people, every statement checked
