@@ -87,7 +87,8 @@ def _held(path: Path, what: str, deadline: Deadline) -> Iterator[None]:
             msg = f"{what} is still locked by another call at the deadline of this one"
             raise LockTimeout(
                 msg,
-                cure="it is tried again; if it stays so, look for a blocked write in the kernel log, or a frozen instance",
+                cure="it is tried again; if it stays so, look for a blocked write in the kernel log or for a frozen "
+                "instance of this driver",
             )
         time.sleep(min(pause, deadline.remaining))
         pause = min(pause * 2, _LONGEST_PAUSE)
