@@ -6,7 +6,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from dra_common.errors import DraError, HostError
 from dra_common.events import Events
 from dra_common.hotplug import subscribe
 from dra_common.inventory import Inventory
-from dra_common.kubelet import HealthServer, KubeletPlugin
+from dra_common.kubelet import HealthServer, KubeletPlugin, find_rival
 from dra_common.metrics import HttpEndpoint
 from dra_common.model import (
     ClaimRecord,
@@ -41,12 +41,14 @@ from dra_common.simulate import Profile, SimulatedHost, Simulation, Simulator
 from dra_common.simulate.client import ControlClient
 from dra_common.slicer import Slicer
 from dra_common.slices import ServerFeatures, SliceContent, to_slices
+from dra_common.takeover import adopt_claims
 from dra_common.telemetry import Reason
 from dra_common.testing.apiserver import FakeApiServer
 from dra_common.testing.bench import Bench, config, soon
 from dra_common.testing.knobs import KnobDriver
 from dra_common.testing.kubelet import KubeletNode, MemoryClaims
 from dra_common.testing.waiting import wait_until
+from goclaims import adoption, entry, leave
 from pages import DOCS, PAGES, ROOT, Block, anchors, blocks, fits, handwritten, links, messages
 
 HERE = [block for page in PAGES for block in blocks(page, "python") if "gpu_driver" not in block.text]
@@ -349,6 +351,33 @@ def damaged_record(stage: Stage) -> str:
     return stage.logged()
 
 
+def a_rival(stage: Stage) -> DraError | None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(stage.root / "dra.sock"))
+        server.listen()
+        return find_rival(DRIVER, stage.root, stage.root / "registry")
+
+
+def adopted(stage: Stage, found: Mapping[str, object] | bytes) -> str:
+    made = bench(stage)
+    leave(made, found if isinstance(found, bytes) else {"uid-c": found})
+    adoption(made).run()
+    return stage.logged()
+
+
+def adoption_in_need(stage: Stage) -> str:
+    made = bench(stage)
+    leave(made, {"uid-c": entry("a")})
+    made.driver.broken = {"discover:a"}
+    with suppress(TimeoutError):
+        adopt_claims(adoption(made), Readiness(), _impatient)
+    return stage.logged()
+
+
+def _impatient(_: float) -> None:
+    raise TimeoutError
+
+
 def newer_record(stage: Stage) -> None:
     path = record(stage.root)
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
@@ -427,6 +456,13 @@ PRODUCERS: Mapping[str, Producer] = {
     "cannot write <path>: <why>": unwritable_record,
     "CDI: cannot create the folder <folder>: <why>": no_cdi_folder,
     "claim record set aside as <file>: <why>": damaged_record,
+    "another driver serves <name> on this node: its socket <path> answers": a_rival,
+    "claims of another driver cannot be adopted yet, it is tried again: <why>": adoption_in_need,
+    "claim not adopted: <why>": lambda stage: adopted(stage, entry("gone")),
+    "no claim adopted, <file> set aside as <kept>: <why>": lambda stage: adopted(stage, b"{"),
+    "adopted, but its containers cannot be started again now: <why>": lambda stage: adopted(
+        stage, entry("a", ids=["example.com/knob=odd"])
+    ),
     "record <file> has schema <n>, this release reads up to 1": newer_record,
 }
 

@@ -69,7 +69,7 @@ class SharedSpecDir:
         """Note what this claim needs, then write those ids that have edits. Raises SpecInvalid, StateError."""
         note = self._note(uid)
         files = {self._file(name): self._encode(name, made) for name, made in edits.items()}
-        neighbours = self._defined_in(self._folder)
+        neighbours = self._defined_in(self._folder, _SETTING)
         with self._alone():
             said = json.dumps(sorted(set(ids))).encode()
             if read_own(note) != said:
@@ -102,7 +102,7 @@ class SharedSpecDir:
         ]
         if not missing:
             return ()
-        static = self._defined_in(self._folder) | self._defined_in(self._static)
+        static = self._defined_in(self._folder, _SETTING) | self._defined_in(self._static, _STATIC_SETTING)
         return tuple(name for name in missing if name not in static)
 
     def uids(self) -> frozenset[str]:
@@ -167,14 +167,15 @@ class SharedSpecDir:
         with cured(_SETTING):
             return name in _ids(_parsed(self._file(name)))
 
-    def _defined_in(self, folder: Path) -> frozenset[str]:
+    def _defined_in(self, folder: Path, setting: str) -> frozenset[str]:
         """The ids in the files of whole kinds, which other programs write: YAML as the Go drivers do, or JSON."""
         files = (
             folder / f"{stem(*kind)}{suffix}"
             for kind in self._kinds.values()
             for suffix in (".yaml", ".json")
         )
-        return frozenset(name for file in files for name in _ids(_parsed(file)))
+        with cured(setting):
+            return frozenset(name for file in files for name in _ids(_parsed(file)))
 
     def _remove_inherited(self) -> None:
         for kind in self._kinds.values():
