@@ -28,6 +28,7 @@ COMMANDS = (
     ("devices",),
     ("slices",),
     ("claims",),
+    ("claims", "adopt"),
     ("claims", "verify"),
     ("claims", "repair"),
     ("claims", "release"),

@@ -20,13 +20,17 @@ class Stop(Exception):
     """What a signal does to a pause."""
 
 
+def stop(_: float) -> None:
+    raise Stop
+
+
 def loud(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_nobody_to_wait_for(caplog: pytest.LogCaptureFixture) -> None:
     readiness = Readiness(["recovered"])
-    wait_for_rivals(lambda: None, readiness, pytest.fail)
+    wait_for_rivals(lambda: None, readiness, stop)
     assert (readiness.why_not(), caplog.messages) == ("recovered: not yet", [])
 
 
@@ -44,9 +48,6 @@ def test_who_is_there_is_told_once_and_shown_as_long(caplog: pytest.LogCaptureFi
 
 
 def test_a_signal_ends_the_wait() -> None:
-    def stop(_: float) -> None:
-        raise Stop
-
     with pytest.raises(Stop):
         wait_for_rivals(lambda: RIVAL, Readiness(), stop)
 
@@ -81,10 +82,6 @@ def test_a_signal_ends_the_attempts_and_loses_nothing(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     path = leave(bench, {"uid-1": entry("a")})
     bench.driver.broken = {"discover:a"}
-
-    def stop(_: float) -> None:
-        raise Stop
-
     with pytest.raises(Stop):
         adopt_claims(adoption(bench), Readiness(), stop)
     assert path.exists()

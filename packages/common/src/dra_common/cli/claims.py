@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from dra_common.cli import claims_audit, claims_release, options
+from dra_common.cli import claims_adopt, claims_audit, claims_release, options
 from dra_common.codec import to_json
 from dra_common.definition import Definition
 from dra_common.errors import SettingsError, StateError
@@ -44,7 +44,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         else:
             _table(found)
 
-    for module in (claims_audit, claims_release):
+    for module in (claims_adopt, claims_audit, claims_release):
         module.register(group, definition)
 
 
