@@ -209,11 +209,11 @@ def test_a_newer_release_takes_over_and_a_step_back_loses_nothing(node: RollingN
 
 @pytest.mark.scenario(54)
 def test_the_levels_that_one_instance_sets_are_published_by_the_other(node: RollingNode) -> None:
-    """Who publishes does not hear the doorbell of the other process: its rescan finds out."""
+    """Who publishes does not hear the doorbell of the other process, but knows of that one, and looks by itself."""
     ref = node.claim("claim", "a", level=7)
-    with node.instance(OLD, "--rescan-seconds=1"):
+    with node.instance(OLD, "--rescan-seconds=3600"):
         node.wait_published()
-        with node.instance(NEW, "--rescan-seconds=1") as new:
+        with node.instance(NEW, "--rescan-seconds=3600") as new:
             new.prepare(ref)
             node.wait(lambda: levels(node) == [7, 1, 1], "the new level")
             new.running.send_signal(signal.SIGTERM)

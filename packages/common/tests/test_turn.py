@@ -189,14 +189,19 @@ def test_who_waits_says_so_once_and_names_the_holder(path: Path, caplog: pytest.
     caplog.set_level(logging.INFO)
     holder = Turn(path, who="gpu-driver 1.0, pod a", timing=QUICK)
     waiting = Turn(path, who="gpu-driver 2.0, pod b", timing=QUICK)
+    heard: list[str] = []
+    holder.when_asked(lambda: heard.append("asked"))
+    waiting.when_asked(lambda: heard.append("nobody asks who waits"))
     with started(holder):
         wait_until(lambda: holder.held and path.read_text(), "the first")
         with started(waiting):
             wait_until(lambda: lines(caplog, "waits for its turn", "gpu-driver 1.0, pod a"), "the line")
             asked = watch_questions(path, 3)
+            wait_until(lambda: len(heard) >= 3, "the holder to hear of them")
             holder.stop()
             wait_until(lambda: waiting.held, "the second")
     assert asked >= 3
+    assert set(heard) == {"asked"}
     assert len(lines(caplog, "waits for its turn")) == 1
     assert len(lines(caplog, "is ours")) == 1
     # A holder that lives is asked again and again, and nobody is bothered with it.

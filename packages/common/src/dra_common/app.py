@@ -130,6 +130,7 @@ class App:
         self._tell(stack)
         slicer = self._publishing(self._api)
         reconciler = self._reconciler(slicer)
+        self._turn.when_asked(lambda: reconciler.ring("another instance serves claims, too"))
         wait_for_rivals(
             partial(find_rival, self._driver.name, self._data, self._settings.kubelet_registry_dir),
             self._readiness,

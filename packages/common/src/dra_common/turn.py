@@ -86,11 +86,19 @@ class Turn:
         self._stopping = Event()
         self._trouble = ""
         self._wait: _Wait | None = None
+        self._when_asked: Callable[[], None] | None = None
         self._thread = Thread(target=self._run, name="turn", daemon=True)
 
     def add(self, duty: Duty) -> None:
         """Have one more duty; before :meth:`start`."""
         self._duties.append(duty)
+
+    def when_asked(self, call: Callable[[], None]) -> None:
+        """Call this, in our thread, every few seconds while another instance waits; before :meth:`start`.
+
+        What the other one does is not heard in this process: it is time to look.
+        """
+        self._when_asked = call
 
     @property
     def held(self) -> bool:
@@ -166,9 +174,15 @@ class Turn:
             )
             self._let_go()
         elif self._descriptor is not None:
-            with explained("touch", self._path):
-                if os.fstat(self._descriptor).st_mtime == ASKED:
-                    set_modified(self._path)
+            self._answer(self._descriptor)
+
+    def _answer(self, descriptor: int) -> None:
+        with explained("touch", self._path):
+            if os.fstat(descriptor).st_mtime != ASKED:
+                return
+            set_modified(self._path)
+        if self._when_asked:
+            _do(self._when_asked)
 
     def _let_go(self) -> None:
         for duty in reversed(self._duties):
