@@ -72,12 +72,28 @@ SCENARIOS: Mapping[int, str] = {
     50: "no claims in the call: an empty answer",
     51: "a crash between any two steps: a repeated prepare or unprepare recovers",
     52: "a corrupt or newer record: refused or set aside, never lost silently",
-    # Updates.
+    # Two drivers and updates.
+    53: "two drivers on a node: one fails and then succeeds, or is in a call when the kubelet restarts",
     54: "a rolling update: both are registered, the old one stops, no slice changes, claims stay usable",
     55: "the same with a long driver name",
     56: "an update that fails: the new one dies, the old one goes on",
     57: "one after the other: slices outlast a short gap, and come back after a long one",
     58: "locks hold between two processes; those of a killed one are free",
+    # ResourceSlices.
+    59: "a kubelet start wipes the slices of its node only: they come back",
+    60: "slices are wiped when a driver stays out of reach; a quick restart leaves every byte",
+    61: "the least is written: nothing, one slice in place, or a new generation; what is obsolete is deleted",
+    62: "what a person edits or deletes is put right",
+    63: "a deletion right after our own write is put right",
+    64: "times of taints are kept; dropped fields are told by feature gate, without an update loop",
+    65: "duplicate devices or counter sets, unknown counters: nothing is published, calls are served",
+    66: "what the server refuses is told with the field, tried again with pauses, mended by the next publish",
+    67: "more than 128 devices, or 64 with taints or counters, are several slices",
+    68: "random names become indexed ones; the index grows with the pool",
+    69: "the Node owns the slices; a Node made anew owns those made anew",
+    # CDI and attributes.
+    79: "CDI: minimum version, unknown fields, conflicts, atomic replacement",
+    80: "standard attributes from sysfs, and the API's limits kept before it is asked",
 }
 
 REAL: Mapping[int, str] = {

@@ -5,78 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dra_common.app import App
-from dra_common.definition import Definition
+from app_world import World, app_world
 from dra_common.errors import DraError, KubeletError, SettingsError, StateError
-from dra_common.model import ClaimRef
-from dra_common.settings import HostSettings, Settings
-from dra_common.simulate import Simulation
-from dra_common.testing.apiserver import FakeApiServer
-from dra_common.testing.knobs import DRIVER, KnobDriver
+from dra_common.settings import HostSettings
+from dra_common.testing.knobs import DRIVER
 from dra_common.testing.kubelet import FakeKubelet
 from dra_common.testing.waiting import wait_until
-
-NODE = "node-1"
-
-
-class World:
-    """Everything around the app, below one short folder."""
-
-    def __init__(self, root: Path, api: FakeApiServer) -> None:
-        self.root, self.api = root, api
-        self.driver = KnobDriver()
-        for folder in ("sys/knobs", "dev", "proc/sys/kernel/random", "plugins", "registry"):
-            (root / folder).mkdir(parents=True)
-        for name in ("a", "b"):
-            (root / "sys/knobs" / name).write_text("1\n")
-        (root / "proc/sys/kernel/random/boot_id").write_text("9d8a2b1e-0000-4000-8000-000000000001\n")
-        self.settings = Settings(
-            node_name=NODE,
-            host=HostSettings(root / "sys", root / "dev", root / "proc", Path("/dev")),
-            kubelet_plugins_dir=root / "plugins",
-            kubelet_registry_dir=root / "registry",
-            cdi_dynamic_root=root / "cdi",
-            kubeconfig=api.kubeconfig(root / "kubeconfig"),
-            healthcheck_port=-1,
-        )
-        self.definition = Definition(
-            "knob-driver", "dra-common", "Turns knobs.", self.driver, lambda: Simulation({})
-        )
-
-    @property
-    def state(self) -> Path:
-        return self.root / "plugins" / DRIVER
-
-    def app(self, **changes: object) -> App:
-        return App(self.definition, replace(self.settings, **changes))  # type: ignore[arg-type]
-
-    def devices(self) -> list[str]:
-        slices = self.api.objects("ResourceSlice")
-        return [device["name"] for item in slices for device in item["spec"].get("devices", ())]
-
-    def claim(self, name: str, device: str) -> ClaimRef:
-        result = {"request": "r", "driver": DRIVER, "pool": NODE, "device": device}
-        spec = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": DRIVER}}]}}
-        made = self.api.create(
-            "ResourceClaim",
-            {
-                "metadata": {"name": name, "namespace": "default"},
-                "spec": spec,
-                "status": {"allocation": {"devices": {"results": [result]}}},
-            },
-        )
-        return ClaimRef("default", name, made["metadata"]["uid"])
 
 
 @pytest.fixture
 def world(short_tmp: Path) -> Iterator[World]:
-    with FakeApiServer() as api:
-        api.create("Node", {"metadata": {"name": NODE}})
-        yield World(short_tmp, api)
+    with app_world(short_tmp) as made:
+        yield made
 
 
 def test_from_start_to_stop(world: World) -> None:
@@ -147,15 +90,12 @@ def levels(world: World) -> dict[str, int]:
 
 def test_fields_that_the_server_drops_are_left_out_next_time(short_tmp: Path) -> None:
     """The publisher learns it, the slicer makes the slices anew, both wired here."""
-    with FakeApiServer(version="1.36", feature_gates={"DRADeviceTaints": False}) as api:
-        api.create("Node", {"metadata": {"name": NODE}})
-        world = World(short_tmp, api)
-        with ExitStack() as stack:
-            world.app(rescan_seconds=1.0).start(stack)
-            wait_until(lambda: world.devices() == ["a", "b"], "the devices")
-            # The taint of absence cannot be stored: a device that vanished is withdrawn at once.
-            (short_tmp / "sys/knobs/b").unlink()
-            wait_until(lambda: world.devices() == ["a"], "the device to go")
+    with app_world(short_tmp, feature_gates={"DRADeviceTaints": False}) as world, ExitStack() as stack:
+        world.app(rescan_seconds=1.0).start(stack)
+        wait_until(lambda: world.devices() == ["a", "b"], "the devices")
+        # The taint of absence cannot be stored: a device that vanished is withdrawn at once.
+        (short_tmp / "sys/knobs/b").unlink()
+        wait_until(lambda: world.devices() == ["a"], "the device to go")
 
 
 # --------------------------------------------------------------------------- what keeps it from starting

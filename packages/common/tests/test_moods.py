@@ -32,6 +32,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 
 
 @pytest.mark.parametrize("mood", [mood for mood in MOODS if not mood.writes], ids=lambda mood: mood.name)
+@pytest.mark.scenario(66)
 def test_66_an_outage_of_many_tries_is_one_line_and_its_end_another(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mood: Mood, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def lab(tmp_path: Path) -> Iterator[Bench]:
 # ---------------------------------------------------------------------- scenario 61: create, keep, update
 
 
+@pytest.mark.scenario(61)
 def test_61_the_first_publish(lab: Bench) -> None:
     with lab.running() as publisher:
         lab.publish(publisher, part("a"), part("b"))
@@ -59,6 +60,7 @@ def test_61_the_first_publish(lab: Bench) -> None:
     assert (status.synced, status.generation, status.slices, status.error) == (True, 1, 2, "")
 
 
+@pytest.mark.scenario(61)
 def test_61_the_same_content_asks_nothing_and_a_change_one_list_and_one_write(lab: Bench) -> None:
     """Our own events come back on the watch and must not look like somebody else's."""
     with lab.running() as publisher:
@@ -72,6 +74,7 @@ def test_61_the_same_content_asks_nothing_and_a_change_one_list_and_one_write(la
         assert lab.pools() == {(1, 2)}
 
 
+@pytest.mark.scenario(61)
 def test_61_more_and_fewer_slices(lab: Bench) -> None:
     with lab.running() as publisher:
         lab.publish(publisher, part("a"))
@@ -87,6 +90,7 @@ def test_no_slices_at_all_is_refused(lab: Bench) -> None:
         publisher.publish([])
 
 
+@pytest.mark.scenario(67)
 def test_67_a_large_node_with_everything_is_accepted_by_the_server(lab: Bench) -> None:
     """What to_slices makes passes the server's validation and comes back as it was sent."""
     policy = RequestPolicy(Quantity.mebibytes(512), (Quantity.mebibytes(512), Quantity.mebibytes(1024)))
@@ -116,6 +120,7 @@ def test_67_a_large_node_with_everything_is_accepted_by_the_server(lab: Bench) -
 # ---------------------------------------------------------------------- scenarios 59, 60, 62, 63: repairs
 
 
+@pytest.mark.scenario(59)
 def test_59_a_kubelet_start_wipes_and_the_slices_come_back(lab: Bench) -> None:
     with lab.running() as publisher:
         lab.publish(publisher, part("a"), part("b"))
@@ -124,6 +129,7 @@ def test_59_a_kubelet_start_wipes_and_the_slices_come_back(lab: Bench) -> None:
         lab.settled(publisher)
 
 
+@pytest.mark.scenario(63)
 def test_63_a_wipe_right_after_our_own_write_is_repaired(lab: Bench) -> None:
     """The Go helper's cache of its own writes hid this for a minute until 1.37."""
     with lab.running() as publisher:
@@ -144,6 +150,7 @@ def test_63_a_wipe_right_after_our_own_write_is_repaired(lab: Bench) -> None:
         lambda spec: spec["pool"].update(generation=70),
     ],
 )
+@pytest.mark.scenario(62)
 def test_62_an_edit_is_reverted(lab: Bench, change: Callable[[dict[str, Any]], object]) -> None:
     with lab.running() as publisher:
         lab.publish(publisher, part("a"), part("b"))
@@ -151,6 +158,7 @@ def test_62_an_edit_is_reverted(lab: Bench, change: Callable[[dict[str, Any]], o
         lab.wait(lambda: lab.whole("a", "b") and lab.holds(part("a"), part("b")), "the pool")
 
 
+@pytest.mark.scenario(62)
 def test_62_one_deleted_slice_comes_back(lab: Bench) -> None:
     with lab.running() as publisher:
         lab.publish(publisher, part("a"), part("b"))
@@ -158,6 +166,7 @@ def test_62_one_deleted_slice_comes_back(lab: Bench) -> None:
         lab.wait(lambda: lab.whole("a", "b"), "the pool")
 
 
+@pytest.mark.scenario(62)
 def test_62_somebody_who_undoes_our_writes_gets_no_fight(lab: Bench) -> None:
     with lab.running(Timing(settle=0.01, first=0.02, most=0.1, burst=3, every=600, changes=1)) as publisher:
         lab.publish(publisher, part("a"))
@@ -194,6 +203,7 @@ def test_70_slices_of_others_are_left_alone(lab: Bench) -> None:
 # ---------------------------------------------------------------------- scenarios 54, 57, 60: stop and start
 
 
+@pytest.mark.scenario(60)
 def test_60_a_restart_leaves_every_byte(lab: Bench) -> None:
     with lab.running() as publisher:
         lab.publish(publisher, part("a", taints=[TAINT]), part("b"))
@@ -267,6 +277,7 @@ def test_a_silent_server_does_not_keep_us_from_stopping(lab: Bench) -> None:
 # ---------------------------------------------------------------------- scenario 64: taints, dropped fields
 
 
+@pytest.mark.scenario(64)
 def test_64_the_time_of_a_taint_stays_when_the_slice_is_written(lab: Bench) -> None:
     with lab.running() as publisher:
         lab.publish(publisher, part("a", taints=[TAINT]))
@@ -298,6 +309,7 @@ def test_64_the_time_of_a_taint_stays_when_the_slice_is_written(lab: Bench) -> N
         ),
     ],
 )
+@pytest.mark.scenario(64)
 def test_64_dropped_fields_are_told_once_and_not_written_again(
     tmp_path: Path, gate: str, fields: tuple[str, ...], feature: str, contents: Sequence[SliceContent]
 ) -> None:
@@ -323,6 +335,7 @@ def test_64_dropped_fields_are_told_once_and_not_written_again(
 # ---------------------------------------------------------------------- scenario 66: refusals
 
 
+@pytest.mark.scenario(66)
 def test_66_what_the_server_refuses_is_said_once_and_mended_by_the_next_publish(
     lab: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,6 +353,7 @@ def test_66_what_the_server_refuses_is_said_once_and_mended_by_the_next_publish(
     assert "n1 are not published" in errors[0]
 
 
+@pytest.mark.scenario(66)
 def test_66_what_the_server_refuses_is_tried_again_slowly(lab: Bench) -> None:
     lab.server.faults.add(status=422, method="POST", count=2)
     with lab.running(Timing(settle=0.01, first=0.02, most=0.1, refused=0.05)) as publisher:
@@ -491,6 +505,7 @@ def test_a_node_that_the_server_does_not_know_yet(lab: Bench, caplog: pytest.Log
     assert sum(record.levelno == logging.ERROR for record in caplog.records) == 1
 
 
+@pytest.mark.scenario(69)
 def test_69_a_node_made_anew_owns_the_slices_made_anew(lab: Bench) -> None:
     """Garbage collection deletes the slices of the old Node; with its UID they would be deleted again and again."""
     with lab.running() as publisher:

@@ -36,6 +36,7 @@ def test_no_features_is_no_question(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("feature", sorted(ALL))
+@pytest.mark.scenario(64)
 def test_64_each_gate_that_is_off_is_found_and_told_once_by_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, feature: FeatureName
 ) -> None:

@@ -101,6 +101,7 @@ def shelf() -> Shelf:
 # ---------------------------------------------------------------------- scenario 61
 
 
+@pytest.mark.scenario(61)
 def test_61_first_publish_creates_generation_1(shelf: Shelf) -> None:
     plan = shelf.sync([part("a"), part("b")])
     assert counts(plan) == (0, 0, 2)
@@ -123,6 +124,7 @@ def test_61_first_publish_creates_generation_1(shelf: Shelf) -> None:
     assert plan.creates[1]["metadata"]["generateName"] == "00001-gpu.intel.com-n1-"
 
 
+@pytest.mark.scenario(61)
 def test_61_an_empty_pool_is_published_and_stays(shelf: Shelf) -> None:
     assert counts(shelf.sync([SliceContent()])) == (0, 0, 1)
     assert not shelf.sync([SliceContent()])
@@ -130,11 +132,13 @@ def test_61_an_empty_pool_is_published_and_stays(shelf: Shelf) -> None:
     assert not shelf.sync([SliceContent()])
 
 
+@pytest.mark.scenario(61)
 def test_61_unchanged_is_nothing_to_do(shelf: Shelf) -> None:
     shelf.sync([part("a"), part("b")])
     assert not shelf.sync([part("a"), part("b")])
 
 
+@pytest.mark.scenario(61)
 def test_61_one_change_keeps_the_generation(shelf: Shelf) -> None:
     shelf.sync([part("a"), part("b")])
     plan = shelf.sync([part("a"), part("b", attributes={"x": {"int": 1}})])
@@ -143,6 +147,7 @@ def test_61_one_change_keeps_the_generation(shelf: Shelf) -> None:
     assert shelf.pools() == {(1, 2)}
 
 
+@pytest.mark.scenario(61)
 def test_61_two_changes_renew_the_pool(shelf: Shelf) -> None:
     shelf.sync([part("a"), part("b"), part("c")])
     plan = shelf.sync([part("x"), part("y"), part("c")])
@@ -150,6 +155,7 @@ def test_61_two_changes_renew_the_pool(shelf: Shelf) -> None:
     assert shelf.pools() == {(2, 3)}
 
 
+@pytest.mark.scenario(61)
 def test_61_a_new_slice_renews_the_pool(shelf: Shelf) -> None:
     shelf.sync([part("a")])
     plan = shelf.sync([part("a"), part("b")])
@@ -158,6 +164,7 @@ def test_61_a_new_slice_renews_the_pool(shelf: Shelf) -> None:
     assert shelf.devices() == ["a", "b"]
 
 
+@pytest.mark.scenario(61)
 def test_61_fewer_slices(shelf: Shelf) -> None:
     shelf.sync([part("a"), part("b"), part("c")])
     assert counts(shelf.sync([part("a"), part("b")])) == (1, 2, 0)
@@ -167,6 +174,7 @@ def test_61_fewer_slices(shelf: Shelf) -> None:
     assert shelf.pools() == {(2, 1)}
 
 
+@pytest.mark.scenario(61)
 def test_61_obsolete_generations_are_deleted(shelf: Shelf) -> None:
     """Left over by an update that was broken off."""
     shelf.sync([part("a"), part("b")])
@@ -179,6 +187,7 @@ def test_61_obsolete_generations_are_deleted(shelf: Shelf) -> None:
     assert counts(plan) == (1, 0, 0)
 
 
+@pytest.mark.scenario(61)
 def test_61_an_update_that_was_broken_off_is_finished(shelf: Shelf) -> None:
     shelf.sync([part("a"), part("b")])
     plan = plan_sync([part("x"), part("y")], list(shelf.slices.values()), OWNER)
@@ -188,6 +197,7 @@ def test_61_an_update_that_was_broken_off_is_finished(shelf: Shelf) -> None:
     assert shelf.devices() == ["x", "y"]
 
 
+@pytest.mark.scenario(61)
 def test_61_a_redundant_slice_is_deleted(shelf: Shelf) -> None:
     shelf.sync([part("a")])
     twin = copy.deepcopy(next(iter(shelf.slices.values())))
@@ -198,6 +208,7 @@ def test_61_a_redundant_slice_is_deleted(shelf: Shelf) -> None:
     assert counts(plan) == (1, 0, 0)
 
 
+@pytest.mark.scenario(61)
 def test_61_another_pool_of_this_driver_and_node_is_removed(shelf: Shelf) -> None:
     foreign = {
         "metadata": {"name": "00000-x"},
@@ -209,6 +220,7 @@ def test_61_another_pool_of_this_driver_and_node_is_removed(shelf: Shelf) -> Non
     assert shelf.pools() == {(1, 1)}
 
 
+@pytest.mark.scenario(61)
 def test_61_nothing_wanted_removes_all(shelf: Shelf) -> None:
     shelf.sync([part("a"), part("b")])
     assert counts(shelf.sync([])) == (2, 0, 0)
@@ -244,6 +256,7 @@ def test_counter_slices_are_written(shelf: Shelf) -> None:
         lambda item: item["metadata"].update(ownerReferences=[]),
     ],
 )
+@pytest.mark.scenario(62)
 def test_62_edits_are_reverted(shelf: Shelf, edit: Any) -> None:
     shelf.sync([part("a")])
     before = copy.deepcopy(shelf.slices)
@@ -254,6 +267,7 @@ def test_62_edits_are_reverted(shelf: Shelf, edit: Any) -> None:
     assert shelf.slices[name]["metadata"]["ownerReferences"] == before[name]["metadata"]["ownerReferences"]
 
 
+@pytest.mark.scenario(62)
 def test_62_a_generation_that_somebody_raised_is_kept(shelf: Shelf) -> None:
     """Consumers have seen it: a lower one would be ignored."""
     shelf.sync([part("a"), part("b")])
@@ -273,6 +287,7 @@ def test_labels_of_others_stay(shelf: Shelf) -> None:
 # ---------------------------------------------------------------------- scenario 64: taints, dropped fields
 
 
+@pytest.mark.scenario(64)
 def test_64_time_added_is_kept_when_another_taint_comes(shelf: Shelf) -> None:
     first, second = {"key": "a", "effect": "NoSchedule"}, {"key": "b", "effect": "NoExecute"}
     shelf.sync([part("d", taints=[first])])
@@ -282,6 +297,7 @@ def test_64_time_added_is_kept_when_another_taint_comes(shelf: Shelf) -> None:
     assert [taint["timeAdded"] for taint in item["spec"]["devices"][0]["taints"]] == ["t1", "t2"]
 
 
+@pytest.mark.scenario(64)
 def test_64_time_added_moves_with_the_device_to_another_slice(shelf: Shelf) -> None:
     taint = {"key": "a", "effect": "NoSchedule"}
     shelf.sync([part("d", taints=[taint])])
@@ -289,6 +305,7 @@ def test_64_time_added_moves_with_the_device_to_another_slice(shelf: Shelf) -> N
     assert plan.creates[0]["spec"]["devices"][0]["taints"] == [{**taint, "timeAdded": "t1"}]
 
 
+@pytest.mark.scenario(64)
 def test_64_what_this_server_makes_of_our_content_is_accepted(shelf: Shelf) -> None:
     wanted = part("d", taints=[{"key": "a", "effect": "NoSchedule"}])
     shelf.sync([wanted])
@@ -305,6 +322,7 @@ def test_64_what_this_server_makes_of_our_content_is_accepted(shelf: Shelf) -> N
 # ---------------------------------------------------------------------- scenarios 68 and 69: names, owner
 
 
+@pytest.mark.scenario(68)
 def test_68_random_names_migrate_to_indexed_ones(shelf: Shelf) -> None:
     """Slices of a Go driver before 1.36; the generation goes on, so that consumers take the new ones."""
     shelf.sync([part("a"), part("b")])
@@ -317,6 +335,7 @@ def test_68_random_names_migrate_to_indexed_ones(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("name", ["0000-a", "000000-a", "0000G-a", "00001-a", "x", "0000A-a"])
+@pytest.mark.scenario(68)
 def test_68_what_is_no_index_of_this_pool(shelf: Shelf, name: str) -> None:
     shelf.sync([part("a")])
     (item,) = shelf.slices.values()
@@ -336,6 +355,7 @@ def test_68_what_is_no_index_of_this_pool(shelf: Shelf, name: str) -> None:
         (0x100000, 0x100001, "100000-"),
     ],
 )
+@pytest.mark.scenario(68)
 def test_68_the_index_grows_with_the_pool(index: int, count: int, prefix: str) -> None:
     assert index_prefix(index, count) == prefix
     assert index_of(f"{prefix}gpu", count) == index
@@ -343,6 +363,7 @@ def test_68_the_index_grows_with_the_pool(index: int, count: int, prefix: str) -
     assert index_of(f"{prefix}gpu", index) is None
 
 
+@pytest.mark.scenario(69)
 def test_69_a_node_made_anew_gets_its_slices_back(shelf: Shelf) -> None:
     shelf.sync([part("a")])
     reborn = Owner("gpu.intel.com", "n1", "other-uid")

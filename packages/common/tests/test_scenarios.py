@@ -11,8 +11,9 @@ from scenarios import PACKAGES, REAL, SCENARIOS, proofs
 PROOFS = proofs()
 
 
-def test_the_scenarios_of_claims_and_of_updates_are_numbered_without_a_gap() -> None:
-    assert list(SCENARIOS) == [*range(1, 53), *range(54, 59)]
+def test_the_scenarios_are_numbered_in_order_without_a_gap() -> None:
+    # 70 to 78 are of parts that no driver of this project has yet.
+    assert list(SCENARIOS) == [*range(1, 70), 79, 80]
     assert set(REAL) <= set(SCENARIOS)
 
 

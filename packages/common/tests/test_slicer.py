@@ -137,6 +137,7 @@ def made(server: Server, published: Published, **more: Any) -> Slicer:
     return slicer
 
 
+@pytest.mark.scenario(64)
 def test_64_nothing_is_offered_without_its_taint_before_the_gates_are_known() -> None:
     """Learning it from what was dropped would offer a broken device for a moment."""
     published, server = Published(), Server(off=["taints"])
@@ -148,6 +149,7 @@ def test_64_nothing_is_offered_without_its_taint_before_the_gates_are_known() ->
     assert server.probed == [frozenset(GATES)]
 
 
+@pytest.mark.scenario(64)
 def test_64_dropped_fields_are_tried_again_each_hour_and_only_those() -> None:
     published, server = Published(), Server(off=["taints"])
     slicer = made(server, published, every=0.01)
@@ -234,6 +236,7 @@ def test_what_is_dropped_while_the_server_answers_counts_for_more_than_its_answe
     assert published.names() == ["a"]
 
 
+@pytest.mark.scenario(64)
 def test_64_features_that_are_set_off_are_never_used_nor_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="dra_common")
     published, server = Published(), Server()
@@ -299,6 +302,7 @@ def test_a_defect_does_not_end_the_asking(caplog: pytest.LogCaptureFixture) -> N
     assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
+@pytest.mark.scenario(65)
 def test_65_what_breaks_a_rule_is_told_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="dra_common")
     published, server, notes = Published(), Server(), Notebook()

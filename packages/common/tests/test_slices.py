@@ -136,6 +136,7 @@ def test_64_devices_a_slice_where_devices_can_be_tainted() -> None:
     assert [len(part.devices) for part in contents(Snapshot(1, pool(129)))] == [64, 64, 1]
 
 
+@pytest.mark.scenario(67)
 def test_64_devices_a_slice_where_counters_are_consumed() -> None:
     """Scenario 67."""
     untaintable = ALL.without("taints")

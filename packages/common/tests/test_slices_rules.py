@@ -72,6 +72,7 @@ def test_device_name_length() -> None:
     refused("its name has 64 characters, 63 are allowed", Device("d" * 64))
 
 
+@pytest.mark.scenario(65)
 def test_device_names_are_unique_in_the_pool() -> None:
     """Scenario 65: also when they would stand in different slices, where the server does not look."""
     devices = tuple(Device(f"d{index}") for index in range(129))
@@ -252,11 +253,13 @@ def consumer(*entries: CounterConsumption) -> Device:
 ONE = {"mode": Quantity(1)}
 
 
+@pytest.mark.scenario(65)
 def test_counter_sets_are_unique() -> None:
     """Scenario 65."""
     refused("counter set p: is there twice in the pool", sets=(MODE, MODE))
 
 
+@pytest.mark.scenario(65)
 def test_unknown_counter_set() -> None:
     """Scenario 65."""
     message = "device gpu0: consumes from the counter set 'q', which does not exist"
@@ -264,6 +267,7 @@ def test_unknown_counter_set() -> None:
     refused(message, consumer(CounterConsumption("q", ONE)), features=EARLY)
 
 
+@pytest.mark.scenario(65)
 def test_unknown_counter() -> None:
     """Scenario 65."""
     device = consumer(CounterConsumption("p", {**ONE, "vfs": Quantity(1)}))

@@ -102,6 +102,7 @@ def test_same_devices_in_another_order_give_the_same_bytes() -> None:
         ("gpu.mei", "0card", ContainerEdits(mounts=(Mount("/a", "/b", "none"),)), "0.6.0"),
     ],
 )
+@pytest.mark.scenario(79)
 def test_minimum_version(name: str, device: str, edits: ContainerEdits, version: str) -> None:
     assert minimum_version(name, {"other": PLAIN, device: edits}) == version
     assert encode({device: edits}, name=name)["cdiVersion"] == version

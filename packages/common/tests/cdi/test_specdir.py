@@ -260,6 +260,7 @@ def test_a_folder_in_place_of_a_file_defines_nothing_and_is_named_when_written(
     check_cure(caught.value, "replace", "a folder stands in its place: move it away")
 
 
+@pytest.mark.scenario(79)
 def test_no_reader_ever_sees_a_half_file(specs: SpecDir, folder: Path) -> None:
     """A runtime that looks at any moment finds the old or the new content, whole."""
     big = ContainerEdits(env=tuple(f"V{index}={'x' * 200}" for index in range(200)))

@@ -58,6 +58,7 @@ def test_later_folder_wins(tmp_path: Path) -> None:
     assert resolve([ID], [high, low]).env == {"A": "low"}
 
 
+@pytest.mark.scenario(79)
 def test_conflict_in_one_folder_makes_the_device_unusable(tmp_path: Path) -> None:
     low = put(tmp_path / "etc", "a.json", spec({"env": ["A=low"]}))
     high = put(tmp_path / "run", "a.json", spec({"env": ["A=1"]}))
@@ -117,6 +118,7 @@ HOOK = {"hookName": "poststop", "path": "/h"}
         ),
     ],
 )
+@pytest.mark.scenario(79)
 def test_invalid_documents_are_skipped_with_a_reason(tmp_path: Path, document: Any, reason: str) -> None:
     assert reason in refused(tmp_path, document)
 
@@ -141,6 +143,7 @@ def test_invalid_documents_are_skipped_with_a_reason(tmp_path: Path, document: A
         (spec({"netDevices": [{"hostInterfaceName": "e", "name": "f"}]}), "1.1.0", "1.0.0"),
     ],
 )
+@pytest.mark.scenario(79)
 def test_declared_version_must_reach_what_the_fields_need(
     tmp_path: Path, document: dict[str, Any], needs: str, below: str
 ) -> None:

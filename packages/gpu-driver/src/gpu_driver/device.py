@@ -24,6 +24,10 @@ MILLICORES = 1000
 """The capacity ``millicores`` of every device, whatever its size: existing manifests compare with it."""
 
 _BDF = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.ASCII)
+_STANDARD_BUS_ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]", re.ASCII)
+"""What ``resource.kubernetes.io/pciBusID`` may be (Kubernetes, ``deviceattribute``): a VMD's domain is too long."""
+_LAST_NUMA_NODE = 1023
+"""The highest that ``resource.kubernetes.io/numaNode`` may be (KEP-6072)."""
 _NAME = re.compile(r"([0-9a-f]{4,8})-([0-9a-f]{2})-([01][0-9a-f])-([0-7])-(0x[0-9a-f]{4})", re.ASCII)
 
 
@@ -170,12 +174,13 @@ def _attributes(gpu: Gpu) -> Mapping[str, Attribute]:
         "pciId": gpu.device_id,
         "pciAddress": gpu.bdf,
         "health": "Unknown",
-        "resource.kubernetes.io/pciBusID": gpu.bdf,
     }
+    if _STANDARD_BUS_ID.fullmatch(gpu.bdf):
+        found["resource.kubernetes.io/pciBusID"] = gpu.bdf
     if gpu.pcie_root:
         found["pciRoot"] = gpu.pcie_root.rpartition(":")[2]
         found["resource.kubernetes.io/pcieRoot"] = gpu.pcie_root
-    if gpu.numa_node is not None:
+    if gpu.numa_node is not None and gpu.numa_node <= _LAST_NUMA_NODE:
         found["resource.kubernetes.io/numaNode"] = gpu.numa_node
     return found
 

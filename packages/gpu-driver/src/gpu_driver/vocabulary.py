@@ -77,7 +77,12 @@ ATTRIBUTES: tuple[Term, ...] = (
     ),
     Term("health", "string", "`Unknown`: health is not watched yet."),
     Term("pciId", "string", "PCI device id."),
-    Term("resource.kubernetes.io/pciBusID", "string", "PCI address."),
+    Term(
+        "resource.kubernetes.io/pciBusID",
+        "string",
+        "PCI address.",
+        "its domain has more than four digits (below a VMD), which the standard does not provide for",
+    ),
     Term(
         "resource.kubernetes.io/pcieRoot",
         "string",

@@ -57,8 +57,12 @@ def idle(here: World, mood: Mood, seconds: float) -> Idle:
     requests = len(node.api.requests)
     mood.end(node.api)
     wait_until(lambda: node.slices() and node.api.watches, "slices, and a watch on them", seconds=_RECOVERY)
-    said = len(node.log.read_text().splitlines()) - lines
-    return Idle(mood.name, 100 * cpu / lasted, wakeups / lasted, said, requests)
+
+    def told() -> list[str]:
+        return node.log.read_text().splitlines()[lines:]
+
+    wait_until(lambda: any("published: " in line for line in told()), "the good news", seconds=_RECOVERY)
+    return Idle(mood.name, 100 * cpu / lasted, wakeups / lasted, len(told()), requests)
 
 
 def wipe(api: FakeApiServer) -> None:
