@@ -3,13 +3,14 @@
 MAKEFLAGS += --no-print-directory
 HATCH := .venv/bin/hatch
 
-.PHONY: help demo bench test test-all lint format protos clean
+.PHONY: help demo bench test test-all kills lint format protos clean
 
 help:
 	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
 	@echo "make bench      what the driver costs: time, memory, requests; ARGS=--help for its options"
 	@echo "make test       all tests, on the newest CPython of 3.11-3.13 here; ARGS goes to pytest"
 	@echo "make test-all   all tests on each of them"
+	@echo "make kills      the driver is killed, and its disk fails, at every change it makes; prints how many"
 	@echo "make lint       ruff, mypy, import contracts, stale generated files"
 	@echo "make format     let ruff rewrite what it can"
 	@echo "make protos     generate the gRPC stubs again"
@@ -29,6 +30,10 @@ test:
 
 test-all:
 	@tools/test_all.sh $(ARGS)
+
+kills:
+	@tools/prepare.sh
+	@KILLS=all $(HATCH) run python -m pytest -q -n auto packages/common/tests/test_kills.py $(ARGS)
 
 lint:
 	@tools/prepare.sh

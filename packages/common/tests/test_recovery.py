@@ -178,6 +178,18 @@ def test_orphans_of_unknown_claims_are_removed(bench: Bench) -> None:
     assert bench.leftovers() == []
 
 
+def test_what_an_interrupted_save_left_beside_a_good_record_is_removed(bench: Bench) -> None:
+    """Killed while unprepare wrote its first record: the claim is prepared still."""
+    ref = bench.claim("one", "a")
+    answer = bench.engine.prepare(ref, soon())
+    left = bench.root / "state/claims/uid-one.json.tmp"
+    left.write_text("{")
+    bench.start()
+    assert bench.recover().kept == ["uid-one"]
+    assert not left.exists()
+    assert bench.engine.prepare(ref, soon()) == answer
+
+
 def test_an_old_unfinished_cdi_file_is_removed(bench: Bench) -> None:
     bench.specs.write("uid-x", {"knob": {"uid-x-a": ContainerEdits(env=("KNOB=1",))}})
     bench.specs.delete("uid-x")

@@ -28,7 +28,7 @@ def explained(step: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         msg = f"cannot {step} {path}: {error.strerror or error}"
-        raise StateError(msg, cure=_cure(error)) from error
+        raise StateError(msg, cure=cure_of(error)) from error
 
 
 def named_after(uid: str, suffix: str) -> str:
@@ -171,7 +171,8 @@ def _create_new(path: Path, mode: int) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
 
-def _cure(error: OSError) -> str:
+def cure_of(error: OSError) -> str:
+    """Return what to do about an error of a file system, "" where nobody can know."""
     cures = {
         errno.EROFS: "mount the file system read-write",
         errno.ENOSPC: "free space on its file system",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Generic
 
 from dra_common.deadline import Deadline
 from dra_common.driver import H
-from dra_common.errors import DraError, NewerRecord
+from dra_common.errors import DraError, NewerRecord, StateError
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.log import bind
 from dra_common.model import ClaimRecord, Phase
@@ -92,6 +93,9 @@ class Recovery(Generic[H]):
         record = self.lifecycle.load(uid)
         if record is None:
             return
+        with suppress(StateError):  # what stays does not matter to the claim
+            self.state.records.drop_unfinished(uid)
+            self.state.specs.drop_unfinished(uid)
         with bind(claim=record.ref.full_name):
             if record.phase is Phase.PREPARED:
                 self.lifecycle.keep(record)

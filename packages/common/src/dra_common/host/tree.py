@@ -24,6 +24,8 @@ _CURES = {
     errno.EACCES: "run the driver as root, with this folder mounted from the host",
     errno.EPERM: "run the driver in a privileged container",
     errno.EROFS: "mount this folder from the host without readOnly",
+    errno.EIO: "look into the kernel log for what the device or its driver reports",
+    errno.ENOSPC: "look into the kernel log for what the device or its driver has run out of",
     errno.EMFILE: "raise the limit of open files of the driver",
 }
 _DELETED = " (deleted)"
@@ -204,12 +206,12 @@ def _read(path: str, limit: int) -> bytes:
 
 
 def _write(path: str, data: bytes) -> int:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        with effect("hardware", path):
+    with effect("hardware", path):
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
             return os.write(fd, data)
-    finally:
-        os.close(fd)
+        finally:
+            os.close(fd)
 
 
 def _is_text(name: str) -> bool:

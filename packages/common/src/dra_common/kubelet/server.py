@@ -10,6 +10,7 @@ import grpc
 
 from dra_common.effects import effect
 from dra_common.errors import KubeletError
+from dra_common.files import cure_of
 from dra_common.kubelet.marks import Mark, Marks
 from dra_common.kubelet.sockets import OwnSocket, hidden_path, put_in_place, why_not_bound
 
@@ -52,7 +53,9 @@ class UnixServer:
         except RuntimeError as error:
             raise KubeletError(f"cannot make the socket {self.path}: {why_not_bound(hidden)}") from error
         except OSError as error:
-            raise KubeletError(f"cannot make the socket {self.path}: {error.strerror}") from error
+            raise KubeletError(
+                f"cannot make the socket {self.path}: {error.strerror}", cure=cure_of(error)
+            ) from error
         self._server.start()
         if self._marks:
             self._mark = self._marks.make(hidden)

@@ -23,7 +23,7 @@ from typing import Final
 
 from dra_common.effects import effect
 from dra_common.errors import KubeletError
-from dra_common.files import unlink
+from dra_common.files import cure_of, unlink
 from dra_common.kubelet.folders import PLUGINS_SETTING, REGISTRY_SETTING
 
 MAX_PATH_BYTES: Final = 107
@@ -163,7 +163,9 @@ def put_in_place(hidden: Path, path: Path) -> OwnSocket:
         with effect("rename", path):
             hidden.rename(path)
     except OSError as error:
-        raise KubeletError(f"cannot put the socket {path} in place: {error.strerror}") from error
+        raise KubeletError(
+            f"cannot put the socket {path} in place: {error.strerror}", cure=cure_of(error)
+        ) from error
     return OwnSocket(path, found.st_dev, found.st_ino)
 
 

@@ -39,6 +39,7 @@ class Knob:
 
     name: str
     level: int
+    node: str
 
 
 class Gate:
@@ -60,8 +61,16 @@ class Gate:
         self._open.set()
 
 
+def _read(name: str, host: Host) -> Knob:
+    number = f"nodes/{name}"
+    node = host.sysfs.read(number) if host.sysfs.exists(number) else name
+    return Knob(name, int(host.sysfs.read(f"knobs/{name}")), node)
+
+
 class KnobDriver:
     """Devices are files ``knobs/<name>`` below sysfs; a claim with a level sets it, unprepare sets it back.
+
+    A file ``nodes/<name>`` says what its device node is called in this boot; without it, as the device.
 
     ``broken`` names what fails: ``apply:<device>``, ``revert:<device>``; ``bug:<step>:<device>`` is an error that
     nobody foresaw, in any step of the protocol; ``bug:<device>`` the same in apply and in revert.
@@ -85,7 +94,7 @@ class KnobDriver:
         names = [name for name in wanted if host.sysfs.exists(f"knobs/{name}")]
         for name in names:
             self._maybe_fail("discover", name)
-        return Discovery({name: Knob(name, int(host.sysfs.read(f"knobs/{name}"))) for name in names})
+        return Discovery({name: _read(name, host) for name in names})
 
     def publish(self, hardware: Mapping[str, Knob]) -> Published:
         """Publish the level as an attribute."""
@@ -122,14 +131,14 @@ class KnobDriver:
     def edits(self, device: PlannedDevice, hardware: Knob, dev_root: str) -> Edits:
         """Give the node and the level; adminAccess also gets the spy's node."""
         self._maybe_fail("edits", hardware.name)
-        node = DeviceNode(f"/dev/{hardware.name}", f"{dev_root}/{hardware.name}")
+        node = DeviceNode(f"/dev/{hardware.name}", f"{dev_root}/{hardware.node}")
         knob = ContainerEdits(env=(f"KNOB={hardware.level}",), device_nodes=(node,))
         spied = (DeviceNode("/dev/spy"),) if device.allocated.admin_access else ()
         return {"knob": knob, "spy": ContainerEdits(device_nodes=spied)}
 
     def static_edits(self, hardware: Knob, dev_root: str) -> Edits:
         """Give the node."""
-        node = DeviceNode(f"/dev/{hardware.name}", f"{dev_root}/{hardware.name}")
+        node = DeviceNode(f"/dev/{hardware.name}", f"{dev_root}/{hardware.node}")
         return {"knob": ContainerEdits(device_nodes=(node,))}
 
     def adopted_edits(

@@ -28,6 +28,7 @@ from dra_common.model import ClaimRef, PreparedDevice
 from dra_common.testing.allocator import Allocation, Allocator, Unsatisfiable
 from dra_common.testing.apiserver import FakeApiServer
 from dra_common.testing.cdi import ResolvedEdits, resolve
+from dra_common.testing.forks import Process
 from dra_common.testing.kubelet import FakeKubelet, api_wiper
 from dra_common.testing.waiting import wait_until
 
@@ -75,7 +76,8 @@ class SimulatedNode:
         self.state = self.plugins / driver
         self.log = root / "driver.log"
         self.api = FakeApiServer(version=api_version)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
+        self._registrations = 0
         self._classes = tuple(classes) or (_class(driver),)
         self._stack = ExitStack()
 
@@ -118,11 +120,13 @@ class SimulatedNode:
             "--healthcheck-port=-1",
         ]
 
-    def start_driver(self, *more: str, wait: bool = True) -> None:
-        """Start ``run``, with ``more`` arguments, and wait until the kubelet has registered it."""
-        with self.log.open("ab") as log:
-            command = self.command(*self.run_arguments(), *more)
-            self.process = self._start(command, log)
+    def start_driver(self, *more: str, wait: bool = True, mortal: Sequence[str] = ()) -> None:
+        """Start ``run``, with ``more`` arguments, and wait until the kubelet has registered it.
+
+        ``mortal`` are arguments of :mod:`dra_common.testing.mortal`: where the driver dies, or its disk fails.
+        """
+        self._registrations = self.kubelet.registrations
+        self.process = self._spawn([*self.run_arguments(), *more], mortal)
         if wait:
             self.wait(self._registered, "the driver to register")
 
@@ -132,6 +136,15 @@ class SimulatedNode:
         process.kill()
         process.wait()
         self.kubelet.wait_disconnected(self.driver)
+
+    def wait_dead(self) -> int:
+        """Wait until the driver has ended by itself, and the kubelet has noticed; returns its exit code."""
+        if self.process is None:
+            msg = "the driver was never started"
+            raise RuntimeError(msg)
+        code = self.process.wait(_START_SECONDS)
+        self.kubelet.wait_disconnected(self.driver)
+        return code
 
     def signal_driver(self, number: signal.Signals) -> None:
         """Send any signal, for example SIGSTOP and SIGCONT."""
@@ -256,7 +269,10 @@ class SimulatedNode:
         )
 
     def _registered(self) -> bool:
-        return any(each.driver == self.driver and each.connected for each in self.kubelet.registered)
+        """Whether the process started last has registered; a connection to its socket may be of an earlier life."""
+        return self.kubelet.registrations > self._registrations and any(
+            each.driver == self.driver and each.connected for each in self.kubelet.registered
+        )
 
     def _complete(self) -> bool:
         slices = self.slices()
@@ -265,7 +281,14 @@ class SimulatedNode:
         current = [pool for pool in pools if pool["generation"] == newest]
         return bool(current) and len(current) == current[0]["resourceSliceCount"]
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _spawn(self, arguments: Sequence[str], mortal: Sequence[str]) -> Process:
+        command = self.command(*arguments)
+        if mortal:
+            command[2:3] = ["dra_common.testing.mortal", *mortal, "--", self.module]
+        with self.log.open("ab") as log:
+            return self._start(command, log)
+
+    def _running(self) -> Process:
         if self.process is None or self.process.poll() is not None:
             msg = "the driver is not running"
             raise RuntimeError(msg)

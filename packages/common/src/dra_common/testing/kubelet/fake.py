@@ -48,6 +48,7 @@ class FakeKubelet:
         self._poll = poll
         self._changed = threading.Condition()
         self._registrar = self._new_life()
+        self._earlier = 0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -64,6 +65,7 @@ class FakeKubelet:
 
     def start(self) -> None:
         """Wipe all ResourceSlices of the node, then register whoever is in the registry."""
+        self._earlier += self._registrar.registrations
         self._registrar = self._new_life()
         self._stopping.clear()
         self._wiper.kubelet_started()
@@ -89,6 +91,11 @@ class FakeKubelet:
     def registered(self) -> tuple[Registered, ...]:
         """Driver instances, the oldest registration first."""
         return self._registrar.registered
+
+    @property
+    def registrations(self) -> int:
+        """How many registrations have succeeded, of whichever instance, over all lives of this kubelet."""
+        return self._earlier + self._registrar.registrations
 
     @property
     def refusals(self) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ class Registrar:
         self._sockets: dict[Path, _Socket] = {}
         self._drivers: set[str] = set()
         self._refusals: list[str] = []
+        self.registrations = 0
 
     def step(self) -> None:
         """Deregister what is gone, register what is new or due again, keep connections up."""
@@ -173,6 +174,7 @@ class Registrar:
             socket.was_told = True
             self._sockets[socket.path] = self._sockets.pop(socket.path)  # the newest is last
             self._drivers.add(announced.driver)
+            self.registrations += 1
 
     def _drop(self, socket: _Socket) -> None:
         endpoint = socket.endpoint
