@@ -119,6 +119,14 @@ def test_a_pool_of_another_node() -> None:
         assert part in said
 
 
+@pytest.mark.parametrize("requests", [5, "gpu", {"gpu": 1}, [5], [None], False, ""])
+def test_what_is_no_list_of_requests_never_means_all_of_them(requests: Any) -> None:
+    raw = claim(result())
+    entry = {"source": "FromClass", "requests": requests, "opaque": {"driver": DRIVER, "parameters": {}}}
+    raw["status"]["allocation"]["devices"]["config"] = [entry]
+    assert f"malformed requests {requests!r}" in refused(raw, ClaimMismatch)
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
 from properties import answers, cdi, claims, records, slices
 from properties.base import Property
 
@@ -20,14 +19,7 @@ PROPERTIES = (
 
 @pytest.mark.parametrize("each", PROPERTIES, ids=lambda each: each.name)
 def test_it_holds_for_every_input(each: Property[object]) -> None:
-    quick = settings(
-        max_examples=each.examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    quick(each.test())()
+    each.hold()
 
 
 @pytest.mark.parametrize("each", [each for each in PROPERTIES if each.raw], ids=lambda each: each.name)

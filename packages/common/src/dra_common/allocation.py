@@ -75,9 +75,13 @@ def _config(entry: Mapping[str, Any], ref: ClaimRef) -> OpaqueConfig:
     if source not in ("FromClass", "FromClaim"):
         msg = f"claim {ref}: opaque configuration from unknown source {source!r}"
         raise ClaimMismatch(msg, cure="re-create the claim")
-    requests = entry.get("requests") or ()
+    requests = [] if entry.get("requests") is None else entry["requests"]
+    # Nothing in place of a list may read as "for all requests".
+    if not isinstance(requests, list) or not all(isinstance(name, str) for name in requests):
+        msg = f"claim {ref}: opaque configuration for malformed requests {requests!r}"
+        raise ClaimMismatch(msg, cure="re-create the claim")
     parameters = _mapping(_mapping(entry.get("opaque")).get("parameters"))
-    return OpaqueConfig(source, tuple(str(name) for name in requests), parameters)
+    return OpaqueConfig(source, tuple(requests), parameters)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -95,12 +95,5 @@ def check_watch(data: bytes) -> None:
     assert all(each == found[0] for each in found)
 
 
-PROPERTY = Property("answers", damaged(SEEDS), check, ("dra_common.cluster.answers",), SEEDS, raw=True)
-WATCH = Property(
-    "watch",
-    damaged(LINES),
-    check_watch,
-    ("dra_common.cluster.watch", "dra_common.cluster.answers"),
-    LINES,
-    raw=True,
-)
+PROPERTY = Property("answers", damaged(SEEDS), check, seeds=SEEDS, raw=True)
+WATCH = Property("watch", damaged(LINES), check_watch, seeds=LINES, raw=True)

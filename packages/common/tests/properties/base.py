@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -24,8 +24,8 @@ class Property(Generic[T]):
     Args:
         inputs: strategy of inputs. A fuzzer chooses the bytes from which it draws; if they are bytes themselves
             (``raw``), it hands its own to ``check`` directly.
-        instrument: modules whose branches guide the fuzzer; empty = it is not guided, since what is tested lies behind
-            a socket, or is drawn step by step.
+        guided: whether the branches that an input reaches tell a fuzzer which to try next; they do not where the work
+            is done in other threads, or input by input on one growing state.
         seeds: inputs to begin with, of a property of bytes.
         examples: how many a test of some seconds can afford.
     """
@@ -33,18 +33,34 @@ class Property(Generic[T]):
     name: str
     inputs: SearchStrategy[T]
     check: Callable[[T], object]
-    instrument: tuple[str, ...] = ()
     seeds: tuple[bytes, ...] = ()
     examples: int = 200
     raw: bool = False
+    guided: bool = True
 
-    def test(self) -> Callable[[], None]:
+    def test(self) -> Any:
         """Return the hypothesis test."""
+        return self.counted(lambda: None)
+
+    def counted(self, count: Callable[[], None]) -> Any:
+        """Return the hypothesis test, which tells of each input."""
 
         def holds(given_input: T) -> None:
+            count()
             self.check(given_input)
 
         return given(self.inputs)(holds)
+
+    def hold(self) -> None:
+        """Check some inputs, always the same ones."""
+        quick = settings(
+            max_examples=self.examples,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        quick(self.test())()
 
 
 def damaged(seeds: tuple[bytes, ...]) -> SearchStrategy[bytes]:

@@ -121,6 +121,4 @@ INPUTS = st.one_of(
     _specs(_text, _path, _env, _name, _part, good=True),
     _specs(_wild | _text, _wild | _path, _wild | _env, _wild | _name, _wild | _part, good=False),
 )
-PROPERTY = Property(
-    "cdi", INPUTS, check, ("dra_common.cdi.encode", "dra_common.cdi.edits", "dra_common.cdi.names")
-)
+PROPERTY = Property("cdi", INPUTS, check)

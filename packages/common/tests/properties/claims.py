@@ -114,6 +114,5 @@ _CLAIMS = st.builds(
 ) | json_like(("metadata", "status", "allocation", "devices", "results", "uid"), (REF.uid,)).filter(
     lambda raw: isinstance(raw, Mapping)
 )
-MODULES = ("dra_common.allocation", "dra_common.config")
-PROPERTY = Property("claims", _CLAIMS, check, MODULES)
-BYTES = Property("claim-bytes", damaged(SEEDS), check_bytes, MODULES, SEEDS, raw=True)
+PROPERTY = Property("claims", _CLAIMS, check)
+BYTES = Property("claim-bytes", damaged(SEEDS), check_bytes, seeds=SEEDS, raw=True)

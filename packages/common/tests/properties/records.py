@@ -50,4 +50,4 @@ def sealed(whole: dict[str, Any]) -> bytes:
     return json.dumps({**whole, "sha256": hashlib.sha256(canonical.encode()).hexdigest()}).encode()
 
 
-PROPERTY = Property("records", damaged(SEEDS), check, ("dra_common.codec",), SEEDS, raw=True)
+PROPERTY = Property("records", damaged(SEEDS), check, seeds=SEEDS, raw=True)
