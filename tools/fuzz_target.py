@@ -23,7 +23,6 @@ ROOT = Path(__file__).parent.parent
 TESTS = [path for path in sorted(ROOT.glob("packages/*/tests")) if path.is_dir()]
 PADDING = bytes(4096)
 """Drawn from when a fuzzer's bytes are used up: the simplest of everything. Else most inputs would come to nothing."""
-CHUNK = 500
 LONGEST = 4096
 SECONDS = 60
 
@@ -118,7 +117,7 @@ def guided(options: argparse.Namespace) -> None:
 
 def unguided(options: argparse.Namespace) -> None:
     """Let hypothesis draw inputs, in parts with a seed each, so that none remembers all before it."""
-    from hypothesis import HealthCheck, Verbosity, seed, settings  # noqa: PLC0415 - atheris goes first
+    from hypothesis import HealthCheck, Verbosity, settings  # noqa: PLC0415 - atheris goes first
 
     each = properties()[options.target]
     counter = Counter(options.count, options.runs)
@@ -126,13 +125,13 @@ def unguided(options: argparse.Namespace) -> None:
     while not counter.done:
         part += 1
         whole = settings(
-            max_examples=CHUNK,
+            max_examples=each.chunk,
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             verbosity=Verbosity.quiet,
         )
-        seed(part)(whole(each.counted(counter.add)))()
+        each.run(part, whole, counter.add)
 
 
 @contextmanager

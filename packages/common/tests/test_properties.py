@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from properties import answers, cdi, claims, records, slices
+from properties import answers, cdi, checkpoints, claims, records, requests, slices
 from properties.base import Property
 
 PROPERTIES = (
     records.PROPERTY,
+    checkpoints.PROPERTY,
     answers.PROPERTY,
     answers.WATCH,
     claims.PROPERTY,
     claims.BYTES,
     cdi.PROPERTY,
     slices.PROPERTY,
+    requests.PROPERTY,
 )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -27,6 +30,7 @@ class Property(Generic[T]):
         guided: whether the branches that an input reaches tell a fuzzer which to try next; they do not where the work
             is done in other threads, or input by input on one growing state.
         seeds: inputs to begin with, of a property of bytes.
+        chunk: how many are drawn with one seed, unless it is guided.
         examples: how many a test of some seconds can afford.
     """
 
@@ -37,6 +41,7 @@ class Property(Generic[T]):
     examples: int = 200
     raw: bool = False
     guided: bool = True
+    chunk: int = 500
 
     def test(self) -> Any:
         """Return the hypothesis test."""
@@ -51,6 +56,10 @@ class Property(Generic[T]):
 
         return given(self.inputs)(holds)
 
+    def run(self, part: int, whole: settings, count: Callable[[], None]) -> None:
+        """Check what hypothesis draws with the seed ``part``."""
+        seed(part)(whole(self.counted(count)))()
+
     def hold(self) -> None:
         """Check some inputs, always the same ones."""
         quick = settings(
@@ -61,6 +70,12 @@ class Property(Generic[T]):
             suppress_health_check=list(HealthCheck),
         )
         quick(self.test())()
+
+
+def fast_folder() -> Path:
+    """Return a new folder, in memory if possible: what is tested waits for the disk at every step."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="dra", dir=memory if os.access(memory, os.W_OK) else None))
 
 
 def damaged(seeds: tuple[bytes, ...]) -> SearchStrategy[bytes]:

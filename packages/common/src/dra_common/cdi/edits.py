@@ -14,8 +14,8 @@ _HOOKS = frozenset(
 _NODE_TYPES = frozenset({None, "b", "c"})
 
 _ABSOLUTE = "must be an absolute path without '..' and without control characters"
-_ENV = "must be NAME=value, with a name and without NUL"
-_TEXT = "must be text without NUL, not empty"
+_ENV = "must be NAME=value, with a name, in UTF-8 and without NUL"
+_TEXT = "must be UTF-8 text without NUL, not empty"
 
 Broken: TypeAlias = Iterator[tuple[str, object, str]]
 """Field as in the JSON, its value, the rule that it breaks."""
@@ -42,7 +42,7 @@ def _broken(edits: ContainerEdits) -> Broken:
 
 def _broken_env(field: str, entries: tuple[str, ...]) -> Broken:
     for index, entry in enumerate(entries):
-        if entry.find("=") < 1 or "\0" in entry:
+        if entry.find("=") < 1 or not _encodable(entry):
             yield f"{field}[{index}]", entry, _ENV
 
 
@@ -75,8 +75,8 @@ def _broken_hook(field: str, hook: Hook) -> Broken:
     if not _absolute(hook.path):
         yield f"{field}.path", hook.path, _ABSOLUTE
     for index, argument in enumerate(hook.args):
-        if "\0" in argument:
-            yield f"{field}.args[{index}]", argument, "must be text without NUL"
+        if not _encodable(argument):
+            yield f"{field}.args[{index}]", argument, "must be UTF-8 text without NUL"
     yield from _broken_env(f"{field}.env", hook.env)
 
 
@@ -89,4 +89,9 @@ def _permissions(text: str) -> bool:
 
 
 def _text(text: str) -> bool:
-    return text != "" and "\0" not in text
+    return text != "" and _encodable(text)
+
+
+def _encodable(text: str) -> bool:
+    """Whether a file can say it: names that came from the file system may hold bytes that are not UTF-8."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
