@@ -3,11 +3,12 @@
 MAKEFLAGS += --no-print-directory
 HATCH := .venv/bin/hatch
 
-.PHONY: help demo bench test test-all kills lint format protos clean
+.PHONY: help demo bench fuzz test test-all kills lint format protos clean
 
 help:
 	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
 	@echo "make bench      what the driver costs: time, memory, requests; ARGS=--help for its options"
+	@echo "make fuzz       every parser and the claim engine under random input; RUNS=100000 TARGET=cdi JSON=1"
 	@echo "make test       all tests, on the newest CPython of 3.11-3.13 here; ARGS goes to pytest"
 	@echo "make test-all   all tests on each of them"
 	@echo "make kills      the driver is killed, and its disk fails, at every change it makes; prints how many"
@@ -23,6 +24,11 @@ demo:
 bench:
 	@tools/prepare.sh
 	@$(HATCH) run python -m dra_common.testing.benchmark $(ARGS)
+
+fuzz:
+	@tools/prepare.sh fuzz
+	@$(HATCH) run fuzz:python tools/fuzz.py $(if $(RUNS),--runs $(RUNS)) $(addprefix --target ,$(TARGET)) $(if $(INPUT),--input $(INPUT)) \
+		$(if $(JSON),--json) $(ARGS)
 
 test:
 	@tools/prepare.sh --umockdev
@@ -49,5 +55,5 @@ protos:
 	@$(HATCH) run protos
 
 clean:
-	@rm -rf .venv .hatch .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	@rm -rf .venv .hatch .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist .fuzz
 	@find packages tools -name __pycache__ -type d -prune -exec rm -rf {} +
