@@ -16,7 +16,6 @@ from dra_common.testing.bench import Bench, config, soon
 from dra_common.testing.knobs import DRIVER, KnobDriver
 from mortal import Life
 
-
 BOOT = "9d8a2b1e-0000-4000-8000-000000000001"
 
 
