@@ -74,9 +74,7 @@ def test_a_node_whose_driver_died_is_repaired_without_one(node: SimulatedNode) -
     said = claims(node, "repair")
     assert said.returncode == 1
     assert "mended: record" in said.stdout
-    assert (
-        f"left: the claim's record was set aside as {first.uid}.json.corrupt-1" in said.stdout
-    )
+    assert f"left: the claim's record was set aside as {first.uid}.json.corrupt-1" in said.stdout
     # The administrator has a copy.
     (node.state / f"claims/{first.uid}.json.corrupt-1").write_bytes(whole)
     assert claims(node, "repair").returncode == 0
