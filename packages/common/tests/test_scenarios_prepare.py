@@ -48,18 +48,17 @@ def test_the_kubelet_asks_again_and_nothing_happens_twice(node: World) -> None:
 
 
 @pytest.mark.scenario(18)
-@pytest.mark.parametrize("reboot", [False, True])
-def test_a_restarted_driver_gives_the_same_answer_and_makes_lost_files_again(
-    node: World, *, reboot: bool
-) -> None:
+@pytest.mark.parametrize("lost_in", ["one life", "a restart", "a reboot"])
+def test_the_same_answer_is_given_again_and_lost_files_are_made_again(node: World, lost_in: str) -> None:
     ref = node.claim("one", "a", config=[config(5)])
     first = node.prepare(ref)
-    if reboot:
+    if lost_in == "a reboot":
         node.bench.reboot()
         assert node.levels("a") == "1"
     else:
         (node.bench.root / "cdi/example.com-knob_uid-one.json").unlink()
-    node.restart_driver()
+    if lost_in != "one life":
+        node.restart_driver()
     assert node.prepare(ref) == first
     assert resolve(first[0].cdi_ids, [node.bench.root / "cdi"]).env == {"KNOB": "5"}
     assert node.levels("a") == "5"

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from gpu_nodes import short_folder
-from processes import processes_of
+from demo_process import Demo, demos
 
 # What the story must show, as words of a step's title, and in that step: a statement, a table, a reason.
 SHOWN = {
@@ -31,35 +26,13 @@ SHOWN = {
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """Where all of the demo's files go."""
-    with short_folder() as folder:
-        yield folder
+def demo() -> Iterator[Demo]:
+    with demos() as demo:
+        yield demo
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dra_common.testing.demo", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(folder)},
-    )
-
-
-def played(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    process = start(folder, *arguments)
-    out, err = process.communicate(timeout=110)
-    return process.returncode, out, err
-
-
-def nothing_left(folder: Path) -> None:
-    assert list(folder.iterdir()) == []
-    assert processes_of(folder) == []
-
-
-def test_every_step_is_told_as_events_and_every_statement_is_true(folder: Path) -> None:
-    code, out, err = played(folder, "--json")
+def test_every_step_is_told_as_events_and_every_statement_is_true(demo: Demo) -> None:
+    code, out, err = demo.play("--json")
     assert (code, err) == (0, "")
     events = [json.loads(line) for line in out.splitlines()]
     titles = {event["step"]: event["title"] for event in events if event["event"] == "step"}
@@ -72,7 +45,7 @@ def test_every_step_is_told_as_events_and_every_statement_is_true(folder: Path) 
     assert all(check["ok"] is True for check in checks)
     assert (events[-1]["event"], events[-1]["ok"], events[-1]["checked"]) == ("end", True, len(checks))
     _tables_are_those_of_the_machine(events)
-    nothing_left(folder)
+    demo.nothing_left()
 
 
 def _tables_are_those_of_the_machine(events: list[dict[str, Any]]) -> None:
@@ -85,28 +58,28 @@ def _tables_are_those_of_the_machine(events: list[dict[str, Any]]) -> None:
     assert set(nodes) == {f"/dev/dri/{name}" for name in ("card1", "renderD128", "card2", "renderD129")}
 
 
-def test_for_a_person_it_ends_with_how_many_statements_were_true(folder: Path) -> None:
-    code, out, err = played(folder)
+def test_for_a_person_it_ends_with_how_many_statements_were_true(demo: Demo) -> None:
+    code, out, err = demo.play()
     assert (code, err) == (0, "")
     assert "✗" not in out
     end = out.rstrip().splitlines()[-1]
     assert end.startswith(f"All {out.count('✓')} statements above were checked and are true (")
-    nothing_left(folder)
+    demo.nothing_left()
 
 
-def test_a_machine_with_too_few_gpus_is_told_in_one_line(folder: Path) -> None:
-    code, out, err = played(folder, "--profile=empty")
+def test_a_machine_with_too_few_gpus_is_told_in_one_line(demo: Demo) -> None:
+    code, out, err = demo.play("--profile=empty")
     assert (code, err) == (1, "")
     why = "this story needs two GPUs on i915 or xe, machine empty has 0: choose another with --profile"
     assert out.rpartition("\n\n")[2] == f"NOT TOLD: {why}\n"
-    nothing_left(folder)
+    demo.nothing_left()
 
 
 @pytest.mark.parametrize("profile", ["flex-sriov", "desktop"])
-def test_the_story_fits_other_machines(folder: Path, profile: str) -> None:
-    code, out, err = played(folder, f"--profile={profile}")
+def test_the_story_fits_other_machines(demo: Demo, profile: str) -> None:
+    code, out, err = demo.play(f"--profile={profile}")
     assert (code, err) == (0, ""), out
-    nothing_left(folder)
+    demo.nothing_left()
 
 
 @pytest.mark.parametrize(
@@ -118,27 +91,27 @@ def test_the_story_fits_other_machines(folder: Path, profile: str) -> None:
     ],
 )
 def test_what_there_is_not_is_one_line_that_says_what_there_is(
-    folder: Path, arguments: list[str], says: str
+    demo: Demo, arguments: list[str], says: str
 ) -> None:
-    code, out, err = played(folder, *arguments)
+    code, out, err = demo.play(*arguments)
     assert (code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
-    nothing_left(folder)
+    demo.nothing_left()
 
 
 @pytest.mark.parametrize(
     "moment",
     ["the real gpu-driver", "A claim by memory", "SIGKILL in the middle of a prepare", "Nothing is left"],
 )
-def test_ctrl_c_at_any_step_leaves_neither_files_nor_processes(folder: Path, moment: str) -> None:
-    process = start(folder, "--json")
+def test_ctrl_c_at_any_step_leaves_neither_files_nor_processes(demo: Demo, moment: str) -> None:
+    process = demo.start("--json")
     assert process.stdout is not None
     for line in process.stdout:
         if moment in json.loads(line).get("title", ""):
             break
-    assert processes_of(folder)
+    assert demo.processes()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
-    nothing_left(folder)
+    demo.nothing_left()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -75,8 +74,7 @@ def _row(device: Mapping[str, Any]) -> list[str]:
 
 
 def _listed(node: SimulatedNode) -> list[str]:
-    command = node.command("devices", "--json", f"--simulated-root={node.machine}")
-    output = subprocess.run(command, capture_output=True, check=True, text=True).stdout  # noqa: S603
+    output = node.ask("devices", "--json", f"--simulated-root={node.machine}")
     return [device["name"] for device in json.loads(output)]
 
 
@@ -244,10 +242,8 @@ def _kill_while_preparing(node: SimulatedNode, narrator: Narrator, ref: ClaimRef
         ThreadPoolExecutor(1) as pool,
         narrator.waiting("the kubelet calls; kill -9 between record and answer"),
     ):
-        try:
-            call = _freeze_half_way(node, ref, pool)
-        finally:
-            node.kill_driver()  # also when the story is interrupted: a call to a frozen process takes 45 s to end
+        call = _freeze_half_way(node, ref, pool)
+        node.kill_driver()
         error = call.result()
     narrator.check("the kubelet's call failed with the driver", error)
     record = json.loads((node.state / "claims" / f"{ref.uid}.json").read_text())

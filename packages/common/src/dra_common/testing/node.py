@@ -19,6 +19,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,6 +81,9 @@ class SimulatedNode:
         self._registrations = 0
         self._classes = tuple(classes) or (_class(driver),)
         self._stack = ExitStack()
+        self._starting = threading.Lock()
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.abandoned = False
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -100,11 +104,29 @@ class SimulatedNode:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def abandon(self) -> None:
+        """End all processes, now and for good, from any thread and without the order of leaving the block."""
+        with self._starting:
+            self.abandoned = True
+            for child in self._children:
+                child.kill()
+                child.wait()
+
     # ------------------------------------------------------------------ the driver's process
 
     def command(self, *arguments: str) -> list[str]:
         """Return a command of the driver's command line on this machine."""
         return [sys.executable, "-m", self.module, *arguments]
+
+    def ask(self, *arguments: str) -> str:
+        """Run a command of the driver's command line; returns what it prints. Raises RuntimeError if it fails."""
+        child = self._start(self.command(*arguments), subprocess.PIPE)
+        out, err = child.communicate()
+        if child.returncode:
+            raise RuntimeError(
+                f"{' '.join(arguments)} ended with exit code {child.returncode}: {err.decode()}"
+            )
+        return out.decode()
 
     def run_arguments(self) -> list[str]:
         """Return the arguments of ``run`` for this node."""
@@ -262,11 +284,16 @@ class SimulatedNode:
 
         wait_until(runs, "the simulated machine to start", seconds=_START_SECONDS)
 
-    def _start(self, command: Sequence[str], output: BinaryIO) -> subprocess.Popen[bytes]:
+    def _start(self, command: Sequence[str], output: BinaryIO | int) -> subprocess.Popen[bytes]:
         """Start a process in a group of its own: Ctrl-C in a terminal is for us, who end the others in order."""
-        return subprocess.Popen(  # noqa: S603
-            command, stdout=output, stderr=output, env=self._environment(), process_group=0
-        )
+        with self._starting:
+            if self.abandoned:
+                raise RuntimeError("this node is abandoned")
+            child = subprocess.Popen(  # noqa: S603
+                command, stdout=output, stderr=output, env=self._environment(), process_group=0
+            )
+            self._children.append(child)
+        return child
 
     def _registered(self) -> bool:
         """Whether the process started last has registered; a connection to its socket may be of an earlier life."""

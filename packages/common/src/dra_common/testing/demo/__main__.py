@@ -11,10 +11,11 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from threading import Thread
 from typing import NoReturn
 
 from dra_common.errors import DraError
@@ -27,11 +28,18 @@ _SURPRISES = (StatementFalse, PrepareFailed, KubeletCallError, DraError, Timeout
 """What ends a story as not true: told in a line, never as a traceback."""
 
 _FALSE, _BAD_USAGE, _SIGNALLED = 1, 2, 128
+_REMOVALS = 10
+_ENDED = 0
+"""In place of a signal's number."""
+
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play one story and return the exit code: 0 true, 1 not true or not told, 2 bad usage, 128 + n at signal n."""
+    """Play one story and return the exit code: 0 true, 1 not true or not told, 2 bad usage.
+
+    SIGINT, SIGTERM and SIGHUP end the process with 128 + their number, and leave nothing.
+    """
     parser = _Parser(prog="demo", description="Play a driver's life on a simulated node.")
     asked = _arguments(parser).parse_args(arguments)
     module = f"{asked.driver}_driver"
@@ -40,20 +48,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(
             f"no story {asked.story!r} of the {asked.driver} driver (there are: {', '.join(stories)})"
         )
-    _stop_in_order()
+    story, root = stories[asked.story], Path(tempfile.mkdtemp(prefix="dra-demo"))
+    profile = asked.profile or story.profile
+    node = SimulatedNode(root, module=module, driver=story.driver, profile=profile, name="demo-node")
     try:
-        with _folder() as root:
-            return _play(stories[asked.story], root, module, asked.profile, Narrator(as_json=asked.json))
-    except _Stopped as stop:
-        return _SIGNALLED + stop.number
+        return _watched(partial(_play, story, node, Narrator(as_json=asked.json)), node)
     except NoMachine as error:
         parser.error(str(error))
+    finally:
+        _remove(root)
 
 
-def _play(story: Story, root: Path, module: str, profile: str, narrator: Narrator) -> int:
-    node = SimulatedNode(
-        root, module=module, driver=story.driver, profile=profile or story.profile, name="demo-node"
-    )
+def _watched(play: Callable[[], int], node: SimulatedNode) -> int:
+    """Play in a thread of its own and return the exit code; the first signal ends the process and all it started.
+
+    A handler that raised would do so in the middle of anything, perhaps with a lock of the fakes in hand; and a signal
+    may come in any thread, so that this one is woken by what is written to a pipe.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for each in _STOPS:
+        signal.signal(each, lambda _number, _frame: None)
+    outcome: Future[int] = Future()
+    outcome.add_done_callback(lambda _outcome: os.write(writer, bytes([_ENDED])))
+    Thread(target=_settle, args=(outcome, play), daemon=True).start()
+    if number := os.read(reader, 1)[0]:
+        node.abandon()
+        _remove(node.root)
+        os._exit(_SIGNALLED + number)
+    return outcome.result()
+
+
+def _settle(outcome: Future[int], play: Callable[[], int]) -> None:
+    try:
+        outcome.set_result(play())
+    except BaseException as error:  # noqa: BLE001 - raised again where it is looked at
+        outcome.set_exception(error)
+
+
+def _remove(root: Path) -> None:
+    """Remove all files, also those that a story which is abandoned makes meanwhile."""
+    for _ in range(_REMOVALS):
+        if root.exists():
+            shutil.rmtree(root, ignore_errors=True)
+
+
+def _play(story: Story, node: SimulatedNode, narrator: Narrator) -> int:
     try:
         with node:
             narrator.say(story.title)
@@ -68,40 +109,12 @@ def _play(story: Story, root: Path, module: str, profile: str, narrator: Narrato
         narrator.unfit(str(error))
         return _FALSE
     except _SURPRISES as error:
-        narrator.failed(str(error), node.log_tail())
+        if not node.abandoned:
+            narrator.failed(str(error), node.log_tail())
         return _FALSE
     else:
         narrator.end()
         return 0
-
-
-class _Stopped(BaseException):
-    """Somebody wants the demo to end now."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _stop_in_order() -> None:
-    """Let the first signal unwind everything, and let no other interrupt that: processes and files must go."""
-
-    def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        for each in _STOPS:
-            signal.signal(each, signal.SIG_IGN)
-        raise _Stopped(number)
-
-    for each in _STOPS:
-        signal.signal(each, stop)
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    root = Path(tempfile.mkdtemp(prefix="dra-demo"))
-    try:
-        yield root
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _stories(parser: _Parser, driver: str) -> Mapping[str, Story]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -197,17 +196,13 @@ def _error_of(node: SimulatedNode, ref: ClaimRef) -> str:
 
 def _what_was_seen(node: SimulatedNode, narrator: Narrator) -> None:
     narrator.step("What an operator sees of it")
-    rows = json.loads(_output(node, "claims", "--json", f"--kubelet-plugins-dir={node.plugins}"))
+    rows = json.loads(node.ask("claims", "--json", f"--kubelet-plugins-dir={node.plugins}"))
     phases = Counter(row["phase"] for row in rows)
     narrator.table("claims", ("CLAIMS", "PHASE"), [(str(count), phase) for phase, count in phases.items()])
     narrator.check("all claims of this node are prepared", set(phases) == {"prepared"}, phases)
     lines = node.log.read_text().splitlines()
     tracebacks = [line for line in lines if "Traceback" in line]
     narrator.check(f"no traceback among the {len(lines)} lines of the log", not tracebacks, tracebacks)
-
-
-def _output(node: SimulatedNode, *arguments: str) -> str:
-    return subprocess.run(node.command(*arguments), capture_output=True, check=True, text=True).stdout  # noqa: S603
 
 
 def _end(node: SimulatedNode, narrator: Narrator, answers: Answers) -> None:
