@@ -44,7 +44,7 @@ from dra_common.settings import HostSettings, Settings, parse_endpoint
 from dra_common.simulate import Profile, SimulatedHost, Simulation, Simulator
 from dra_common.simulate.client import ControlClient
 from dra_common.slicer import Slicer
-from dra_common.slices import ServerFeatures, SliceContent, to_slices
+from dra_common.slices import ServerFeatures, SliceContent, parse_features, to_slices
 from dra_common.takeover import adopt_claims
 from dra_common.telemetry import Reason
 from dra_common.testing.apiserver import FakeApiServer
@@ -259,6 +259,20 @@ def dropped_fields(stage: Stage) -> str:
             client.close()
 
 
+def lost_watch(stage: Stage) -> str:
+    with server() as api:
+        api.faults.add(status=403, method="WATCH")
+        client = connect(str(api.kubeconfig(stage.root / "kubeconfig")))
+        publisher = Publisher(client, driver=DRIVER, node=NODE, node_uid=lambda: node_uid(client, NODE))
+        publisher.start()
+        try:
+            publisher.publish([SliceContent(devices=({"name": "a"},))])
+            return stage.logged()
+        finally:
+            publisher.stop()
+            client.close()
+
+
 def bench(stage: Stage) -> Bench:
     return Bench(stage.root / "node")
 
@@ -465,6 +479,10 @@ PRODUCERS: Mapping[str, Producer] = {
     "node <name> is not known to the API server: <why>": unknown_node,
     "no Events are written until the next start: <why>": no_events,
     "nothing is published until the API server tells its version: <why>": no_version,
+    "the watch of ResourceSlices is lost, it is tried again: <why>": lost_watch,
+    "--server-features-off (SERVER_FEATURES_OFF) '<name>' is not a feature": lambda _: parse_features(
+        "nonsense", "--server-features-off (SERVER_FEATURES_OFF)"
+    ),
     "device <device> is not published: the server has no device taints (feature gate DRADeviceTaints) to say"
     " <taint>": withdrawn,
     "the API server does not store <fields> of the ResourceSlices of node <node> as they are sent"
