@@ -39,7 +39,7 @@ test-all:
 
 kills:
 	@tools/prepare.sh
-	@KILLS=all $(HATCH) run python -m pytest -q -n auto packages/common/tests/test_kills.py $(ARGS)
+	@KILLS=$(or $(KILLS),all) $(HATCH) run python -m pytest -q -n auto packages/common/tests/test_kills.py $(ARGS)
 
 lint:
 	@tools/prepare.sh

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +20,7 @@ from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.mortal import Orders
 from dra_common.testing.node import PrepareFailed
 from dra_common.testing.waiting import wait_until
+from goclaims import entry
 
 LEVEL = 5
 PAIR = ("a", "b")
@@ -44,6 +47,7 @@ class World:
         self.bystander = self.node.knob_claim("bystander", BYSTANDER)
         self.kept = self.node.prepare(self.bystander)
         self.claim = self.node.knob_claim("one", *PAIR, level=LEVEL)
+        self.old = self.node.knob_claim("old", *PAIR)
         self.thief = self.node.knob_claim("thief", PAIR[0])
         self.settle()
 
@@ -158,15 +162,15 @@ class World:
         assert again == self.kept
         self.check_answer(self.bystander, again, BYSTANDER)
         self.check_disk()
-        self.check_unprepared()
+        self.check_unprepared(self.claim)
 
-    def check_unprepared(self) -> None:
+    def check_unprepared(self, ref: ClaimRef) -> None:
         """Check that unprepare succeeds and leaves nothing but the bystander's files."""
-        self.node.unprepare(self.claim)
+        self.node.unprepare(ref)
         self.node.prepare(self.bystander)
         self.check_disk()
         left = [name for name in self.node.leftovers() if self.bystander.uid not in name]
-        assert [name for name in left if not re.search(r"held/c$|hardware/parent-\w\.lock$", name)] == []
+        assert [name for name in left if not re.search(r"held/c$|hardware/[\w-]+\.lock$", name)] == []
         self.settle()
 
     def refusal(self, ref: ClaimRef) -> str:
@@ -238,7 +242,7 @@ class Unprepare:
 
     def check(self, world: World) -> None:
         world.check_disk()
-        world.check_unprepared()
+        world.check_unprepared(world.claim)
         world.check_whole_life()
 
 
@@ -316,6 +320,45 @@ class Publish:
     def check(self, world: World) -> None:
         world.check_disk()
         assert len(world.published() or ()) in (len(self.few), len(self.many))
+
+
+class Adopt:
+    """The first start after another driver of the same name, which left a claim and its CDI file."""
+
+    name, by_starting = "adopt", True
+
+    def setup(self, world: World) -> None:
+        world.end()
+        node = world.node
+        checkpoint = node.state / "preparedClaims.json"
+        checkpoint.write_text(json.dumps({world.old.uid: entry(*PAIR)}))
+        os.utime(checkpoint, (node.booted + 10, node.booted + 10))
+        devices = [
+            {"name": name, "containerEdits": {"deviceNodes": [{"path": f"/dev/old-{name}"}]}} for name in PAIR
+        ]
+        spec = {"cdiVersion": "0.5.0", "kind": "example.com/knob", "devices": devices}
+        file = node.static_cdi / "example.com-knob.yaml"
+        file.write_text(json.dumps(spec))  # JSON is YAML
+        file.chmod(0o600)
+
+    def act(self, world: World) -> None:
+        """The start is the act."""
+
+    def check(self, world: World) -> None:
+        node = world.node
+        assert not (node.state / "preparedClaims.json").exists()
+        for kept in node.state.glob("preparedClaims.json.adopted-*"):
+            assert json.loads(kept.read_text()) == {world.old.uid: entry(*PAIR)}
+            kept.unlink()
+        answer = node.prepare(world.old)
+        assert [each.cdi_ids for each in answer] == [(f"example.com/knob={name}",) for name in PAIR]
+        nodes = [str(edit["hostPath"]) for edit in node.resolve(answer).device_nodes.values()]
+        assert nodes == [str(node.node_of(name)) for name in PAIR]
+        assert "held by claim" in world.refusal(world.thief)
+        assert [node.level(name) for name in PAIR] == [OFF, OFF]
+        world.check_unprepared(world.old)
+        assert list(node.static_cdi.iterdir()) == []
+        world.check_whole_life()
 
 
 def call(world: World, scenario: Scenario) -> None:

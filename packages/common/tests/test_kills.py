@@ -1,7 +1,7 @@
 """The real process is killed before and after every change it makes, and is none the worse for it afterwards.
 
-``KILLS=all`` (``make kills``) kills everywhere, in processes started from nothing. Without it the processes are forked
-from one that is warm, and of the longer scenarios each run takes every third change.
+``KILLS=all`` (``make kills``) takes every change; without it, of the longer scenarios, every fourth. ``KILLS=fresh``
+also starts each process from nothing; otherwise they are forked from one that is warm.
 """
 
 from __future__ import annotations
@@ -15,18 +15,32 @@ from pathlib import Path
 
 import pytest
 from dra_common.testing.mortal import Kind, Orders
-from kills import Prepare, Publish, Recover, Reprepare, Scenario, Unprepare, World, call_error, play, world
+from kills import (
+    Adopt,
+    Prepare,
+    Publish,
+    Recover,
+    Reprepare,
+    Scenario,
+    Unprepare,
+    World,
+    call_error,
+    play,
+    world,
+)
 
-ALL = os.environ.get("KILLS") == "all"
-LONG = 1800 if ALL else 120
+FRESH = os.environ.get("KILLS") == "fresh"
+ALL = FRESH or os.environ.get("KILLS") == "all"
+LONG = 1800 if ALL else 300
 """Seconds that one test may take."""
 
 WHOLE = (Prepare(), Unprepare())
-SAMPLED = (Reprepare(), Recover(Prepare()), Recover(Unprepare()), Publish())
+SAMPLED = (Reprepare(), Recover(Prepare()), Recover(Unprepare()), Publish(), Adopt())
 CALLS = (*WHOLE, SAMPLED[0])
-STARTS = SAMPLED[1:]
+STARTS = SAMPLED[1:] if ALL else SAMPLED[1:4]
+"""Starts that are made to fail; an adoption that fails is tried again after five seconds, each time."""
 ERRNOS = (errno.ENOSPC, errno.EIO, errno.EROFS)
-_STEP = 3
+_STEP = 4
 
 Report = Callable[[str, object], None]
 
@@ -45,7 +59,7 @@ def errnos(at: int) -> tuple[int, ...]:
 
 @pytest.fixture
 def place(short_tmp: Path) -> Iterator[World]:
-    with world(short_tmp, fresh=ALL) as made:
+    with world(short_tmp, fresh=FRESH) as made:
         yield made
 
 
@@ -98,7 +112,7 @@ def test_killed_at_any_change_nothing_is_lost_and_nothing_is_left(
 
 
 @pytest.mark.timeout(LONG)
-@pytest.mark.parametrize("scenario", [*CALLS, *STARTS[:2]], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [*CALLS, *SAMPLED[1:3], SAMPLED[4]], ids=lambda scenario: scenario.name)
 def test_rebooted_at_any_change_the_claim_gets_the_same_ids_on_the_devices_of_now(
     place: World, scenario: Scenario, record_property: Report
 ) -> None:
@@ -151,6 +165,8 @@ def test_a_disk_that_fails_at_any_change_of_a_start_is_explained_or_does_not_mat
                     check_error(place.node.log_tail(1), number, place)
                     place.start()
                 place.hurried = True
+                if isinstance(scenario, Adopt):
+                    scenario.check(place)
                 place.check_whole_life()
                 place.hurried = False
                 faults += 1

@@ -74,6 +74,7 @@ class KnobNode(SimulatedNode):
         for path in self.cdi.iterdir():
             path.unlink()
         (self.machine / "proc/sys/kernel/random/boot_id").write_text(f"{uuid4()}\n")
+        (self.machine / "proc/stat").write_text(f"btime {self.booted}\n")
         self.have(self._devices)
         for path in (self.machine / "dev").iterdir():
             path.unlink()
@@ -81,6 +82,11 @@ class KnobNode(SimulatedNode):
             node = f"knob{number + self._boots}"
             (self.machine / "sys/nodes" / name).write_text(f"{node}\n")
             (self.machine / "dev" / node).touch()
+
+    @property
+    def booted(self) -> int:
+        """When this boot was, in seconds since 1970 as the machine's ``/proc/stat`` has it; long ago."""
+        return 1_000_000 + 1000 * self._boots
 
     def node_of(self, device: str) -> Path:
         """Return the device's node in this boot."""
