@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from properties import answers, cdi, checkpoints, claims, records, requests, slices
+from properties import adoption, answers, cdi, checkpoints, claims, records, requests, slices
 from properties.base import Property
 
 PROPERTIES = (
@@ -14,6 +14,7 @@ PROPERTIES = (
     claims.PROPERTY,
     claims.BYTES,
     cdi.PROPERTY,
+    adoption.PROPERTY,
     slices.PROPERTY,
     requests.PROPERTY,
 )
