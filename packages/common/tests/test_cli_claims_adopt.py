@@ -12,7 +12,7 @@ from dra_common.definition import Definition
 from dra_common.simulate import Simulation
 from dra_common.testing.bench import Bench, soon
 from dra_common.testing.knobs import DRIVER
-from goclaims import adopt, entry, leave
+from goclaims import adopt, entry, leave, static_spec
 
 
 class Desk:
@@ -24,14 +24,16 @@ class Desk:
         self.plugins.mkdir()
         (self.plugins / DRIVER).symlink_to(self.bench.root / "state")
 
-    def run(self, *more: str) -> tuple[int, str, str]:
+    def run(self, *more: str, command: str = "adopt") -> tuple[int, str, str]:
         node = self.bench.root
         machine = [f"--sysfs-root={node}/sys", f"--devfs-root={node}/dev", f"--procfs-root={node}/proc"]
-        folders = [f"--kubelet-plugins-dir={self.plugins}", f"--kubelet-registry-dir={self.plugins}"]
+        folders = [f"--kubelet-plugins-dir={self.plugins}"]
+        if command == "adopt":
+            folders.append(f"--kubelet-registry-dir={self.plugins}")
         definition = Definition(
             "knob-driver", "dra-common", "Turns knobs.", self.bench.driver, lambda: Simulation({})
         )
-        code = main(definition, ["claims", "adopt", *folders, *machine, *more])
+        code = main(definition, ["claims", command, *folders, *machine, *more])
         return code, *self._capfd.readouterr()
 
     def json(self, *more: str) -> Any:
@@ -118,3 +120,17 @@ def test_a_file_that_cannot_be_read(desk: Desk) -> None:
     assert (code, out) == (1, "")
     assert "preparedClaims.json: it is not JSON" in err
     assert "put a good copy in its place first" in err
+
+
+def test_an_adopted_claim_that_nobody_asks_for_can_be_released(desk: Desk) -> None:
+    (desk.bench.root / "proc/sys/kernel/random/boot_id").write_text("9d8a2b1e-0000-4000-8000-000000000001\n")
+    static = static_spec(desk.bench, "example.com/knob", "a")
+    leave(desk.bench, {"uid-1": entry("a")})
+    adopt(desk.bench)
+    cdi = [f"--cdi-root={desk.bench.root}/etc/cdi", f"--cdi-dynamic-root={desk.bench.root}/cdi"]
+    code, out, err = desk.run("uid-1", "--yes", *cdi, command="release")
+    assert (code, err) == (0, "")
+    assert "claim:      ? (uid uid-1)" in out
+    assert "API server: not asked: of an adopted claim only the UID is known" in out
+    assert desk.bench.leftovers() == []
+    assert not static.exists()

@@ -106,6 +106,8 @@ def _in_use(node: Node, record: ClaimRecord) -> str:
 
 
 def _at_server(record: ClaimRecord, kubeconfig: str) -> str:
+    if not record.ref.is_named:
+        return "not asked: of an adopted claim only the UID is known until the kubelet asks for it"
     from dra_common.cluster import ClusterClaims, connect  # noqa: PLC0415 - loads kubernetes
 
     try:
