@@ -72,6 +72,4 @@ def _files(versioned: bool) -> SearchStrategy[dict[str, Any]]:  # noqa: FBT001 -
     )
 
 
-PROPERTY: Property[Any] = Property(
-    "adoption", _files(versioned=False) | _files(versioned=True), check, ("dra_common.adoption",)
-)
+PROPERTY: Property[Any] = Property("adoption", _files(versioned=False) | _files(versioned=True), check)
