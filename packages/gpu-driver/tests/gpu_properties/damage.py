@@ -115,8 +115,9 @@ def check(given: tuple[str, Sequence[Harm]]) -> None:
     there = machine(given[0])
     with there.harmed(given[1]) as victims:
         found = DRIVER.discover(there.host)
-        named = DRIVER.discover(there.host, only=sorted(found.hardware))
-    assert named.hardware == found.hardware
+        asked = sorted(found.hardware)[:2]
+        named = DRIVER.discover(there.host, only=asked)
+    assert named.hardware == {name: found.hardware[name] for name in asked}
     assert all(line.startswith(tuple(victims)) for line in set(found.problems) - there.known)
     seen = {gpu.bdf: gpu for gpu in found.hardware.values()}
     for bdf in set(there.bdfs) - victims:
