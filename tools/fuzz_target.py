@@ -117,7 +117,7 @@ def guided(options: argparse.Namespace) -> None:
 
 def unguided(options: argparse.Namespace) -> None:
     """Let hypothesis draw inputs, in parts with a seed each, so that none remembers all before it."""
-    from hypothesis import HealthCheck, Verbosity, settings  # noqa: PLC0415 - atheris goes first
+    from hypothesis import HealthCheck, settings  # noqa: PLC0415 - atheris goes first
 
     each = properties()[options.target]
     counter = Counter(options.count, options.runs)
@@ -129,7 +129,6 @@ def unguided(options: argparse.Namespace) -> None:
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            verbosity=Verbosity.quiet,
         )
         each.run(part, whole, counter.add)
 

@@ -272,6 +272,44 @@ def test_a_revert_that_fails_again_is_left_for_later_and_the_others_go_on(bench:
     assert bench.leftovers() == []
 
 
+def test_what_failed_after_a_reboot_stays_promised(bench: Bench) -> None:
+    """The kubelet has the answer of the boot before, and gets no other; nobody else gets the device."""
+    ref = bench.claim("one", "a", config=[config(5)])
+    answer = bench.engine.prepare(ref, soon())
+    bench.reboot()
+    bench.driver.broken = {"apply:a", "revert:a"}
+    with pytest.raises(HostError):
+        bench.engine.prepare(ref, soon())
+    bench.driver.broken = set()
+    bench.start()
+    bench.recover()
+    assert failed_devices(bench.state) == {}
+    with pytest.raises(DeviceHeld):
+        bench.engine.prepare(bench.claim("two", "a"), soon())
+    assert bench.engine.prepare(ref, soon()) == answer
+    bench.engine.unprepare(ref, soon())
+    assert bench.leftovers() == []
+    assert bench.level("a") == 1
+
+
+@pytest.mark.parametrize("failed_before", [False, True])
+def test_nothing_is_promised_of_what_was_to_be_unprepared(bench: Bench, failed_before: bool) -> None:  # noqa: FBT001
+    ref = bench.claim("one", "a", config=[config(5)])
+    bench.engine.prepare(ref, soon())
+    bench.driver.broken = {"apply:a", "revert:a"}
+    if failed_before:
+        bench.reboot()
+        with pytest.raises(HostError):
+            bench.engine.prepare(ref, soon())
+    with pytest.raises(HostError):
+        bench.engine.unprepare(ref, soon())
+    bench.driver.broken = set()
+    bench.start()
+    assert bench.recover().undone == ["uid-one"]
+    assert bench.leftovers() == []
+    assert bench.level("a") == 1
+
+
 def test_failed_devices_survive_a_restart_and_name_the_reason(bench: Bench) -> None:
     ref = bench.claim("one", "a", config=[config(5)])
     bench.driver.broken = {"apply:a", "revert:a"}

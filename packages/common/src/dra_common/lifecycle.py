@@ -181,7 +181,8 @@ class Lifecycle(Generic[H]):
 
     def settle(self, record: ClaimRecord) -> None:
         """Bring a claim whose last call did not finish to what it was before, or to nothing. Raises DraError."""
-        if record.phase is Phase.PREPARING:
+        # A preparation that failed after a reboot takes nothing from what was promised before it.
+        if record.phase is Phase.PREPARING or (record.phase is Phase.FAILED and record.answer):
             self._take_back(record)
         else:
             self.undo(record)
@@ -226,7 +227,7 @@ class Lifecycle(Generic[H]):
 
         If that fails, undoing goes on: kubelets evict pods from full disks, and cleaning up must not need space.
         """
-        if record.phase in (Phase.UNPREPARING, Phase.FAILED):
+        if record.phase is Phase.UNPREPARING or (record.phase is Phase.FAILED and not record.answer):
             return record
         marked = replace(record, phase=Phase.UNPREPARING)
         try:
@@ -258,7 +259,9 @@ class Lifecycle(Generic[H]):
     def _fail(self, record: ClaimRecord, why: str) -> None:
         try:
             if (record.phase, record.error) != (Phase.FAILED, why):
-                self._state.records.save(replace(record, phase=Phase.FAILED, error=why))
+                # Of what is being unprepared nothing is promised any more.
+                answer = () if record.phase is Phase.UNPREPARING else record.answer
+                self._state.records.save(replace(record, phase=Phase.FAILED, answer=answer, error=why))
                 self._telemetry.event(Reason.REVERT_FAILED, f"claim {record.ref}: not given back: {why}")
         except StateError as error:
             _log.error("cannot record that the hardware was not given back (%s): %s", why, error)

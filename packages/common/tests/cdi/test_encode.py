@@ -6,6 +6,7 @@ import json
 from typing import Any, cast
 
 import pytest
+import yaml
 from dra_common.cdi import encode_spec, minimum_version
 from dra_common.errors import SpecInvalid, StateError
 from dra_common.model import ContainerEdits, DeviceNode, Hook, Mount
@@ -106,6 +107,14 @@ def test_same_devices_in_another_order_give_the_same_bytes() -> None:
 def test_minimum_version(name: str, device: str, edits: ContainerEdits, version: str) -> None:
     assert minimum_version(name, {"other": PLAIN, device: edits}) == version
     assert encode({device: edits}, name=name)["cdiVersion"] == version
+
+
+def test_what_is_not_yaml_is_escaped_and_what_is_beyond_16_bits_is_not() -> None:
+    """Runtimes read JSON files as YAML: a raw DEL ends that, and U+0085 becomes a blank."""
+    value = "A=\x01\x7f\x85\u2028\ufeff\uffff\U0001f600é"
+    data = encode_spec("intel.com", "gpu", {"card0": ContainerEdits(env=(value,))}, file="f")
+    for read in (json.loads, yaml.safe_load):
+        assert read(data)["devices"][0]["containerEdits"]["env"] == [value]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from dra_common.cdi import encode_spec
 from dra_common.errors import SpecInvalid
 from dra_common.model import ContainerEdits, DeviceNode, Hook, Mount
@@ -30,6 +31,7 @@ def check(given: Given) -> None:
         return
     assert data == encode_spec(vendor, class_name, dict(reversed(list(devices.items()))), file="other.json")
     spec = json.loads(data)
+    assert yaml.load(data, yaml.CSafeLoader) == spec  # as runtimes read it
     assert errors(spec) == []
     assert spec["cdiVersion"] == lowest_version(spec)
     check_spec(spec)

@@ -7,6 +7,7 @@ podman 4.3 (Debian 12) stops at 0.5.0, containerd 1.7.24 at 0.7.0.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,10 @@ from dra_common.cdi.edits import check_edits
 from dra_common.cdi.names import check_class, check_device, check_vendor
 from dra_common.errors import SpecInvalid
 from dra_common.model import ContainerEdits, DeviceNode, Hook, Mount
+
+_NOT_IN_YAML = re.compile("[\\x7f-\\x9f\\u2028\\u2029\\ufeff\\ufffe\\uffff]")
+"""Readers take our JSON for YAML, which does not allow these, or takes them for the end of a line. Beyond 16 bits it is
+the other way round: YAML knows no surrogate pairs."""
 
 _BASELINE = (0, 3, 0)
 _MOUNT_TYPE = (0, 4, 0)
@@ -44,7 +49,11 @@ def encode_spec(vendor: str, class_name: str, devices: Mapping[str, ContainerEdi
         "kind": f"{vendor}/{class_name}",
         "devices": [{"name": name, "containerEdits": _edits(devices[name])} for name in sorted(devices)],
     }
-    return (json.dumps(spec, indent=2, ensure_ascii=False) + "\n").encode()
+    return (_NOT_IN_YAML.sub(_escaped, json.dumps(spec, indent=2, ensure_ascii=False)) + "\n").encode()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def minimum_version(class_name: str, devices: Mapping[str, ContainerEdits]) -> str:
