@@ -125,6 +125,7 @@ def orphaned_cdi(node: Node) -> None:
 
 def orphaned_lock(node: Node) -> None:
     node.at(f"state/claims/{OTHER}.lock").touch()
+    os.utime(node.at(f"state/claims/{OTHER}.lock"), (0, 0))
 
 
 def orphaned_unfinished_record(node: Node) -> None:
@@ -352,6 +353,11 @@ def test_verify_beside_a_busy_driver_finds_nothing_wrong(node: Node) -> None:
     finally:
         stop.set()
         server.join()
+
+
+def test_a_fresh_lock_file_belongs_to_a_call_that_is_about_to_begin(node: Node) -> None:
+    node.at(f"state/claims/{OTHER}.lock").touch()
+    assert node.verify() == Report(3)
 
 
 def test_repair_beside_a_busy_driver_takes_nothing_from_it(node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import sys
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from dra_common.cdi import SpecDir, write_static
+from dra_common.cli import create
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
+from dra_common.definition import Definition
 from dra_common.driver import Discovery
 from dra_common.errors import DraError, HostError
 from dra_common.events import Events
+from dra_common.garbage import Collector
 from dra_common.hotplug import subscribe
 from dra_common.inventory import Inventory
 from dra_common.kubelet import HealthServer, KubeletPlugin, find_rival
@@ -410,6 +414,41 @@ def unknown_kind(*_: object) -> dict[str, object]:
     return entry
 
 
+def gone_claim(stage: Stage) -> str:
+    made = bench(stage)
+    ref = made.claim("c", "a")
+    made.engine.prepare(ref, soon())
+    made.claims.objects.clear()
+    Collector(made.lifecycle, made.state, made.locks, made.claims).collect()
+    return stage.logged()
+
+
+def release(stage: Stage, uid: str, *arguments: str) -> str:
+    """Say what ``claims release`` says on a bench's files."""
+    made, root = bench(stage), stage.root / "node"
+    made.records.save(ClaimRecord(REF, Phase.PREPARED, "boot", Plan()))
+    (root / "plugins").mkdir()
+    (root / "plugins" / made.driver.name).symlink_to(root / "state")
+    (root / "proc/sys/kernel/random/boot_id").write_text("9d8a2b1e-0000-4000-8000-000000000001")
+    cli = create(Definition("knob-driver", "dra-common", "", made.driver, lambda: Simulation(profiles={})))
+    places = [f"--{name}fs-root={root / name}" for name in ("sys", "dev", "proc")]
+    places += [f"--kubelet-plugins-dir={root / 'plugins'}", f"--cdi-dynamic-root={root / 'cdi'}"]
+    return str(cli(["claims", "release", uid, *arguments, *places], standalone_mode=False))
+
+
+def changed_meanwhile(stage: Stage) -> str:
+    def confirm(**_: bool) -> None:
+        (stage.root / f"node/state/claims/{REF.uid}.json").write_text("{}")
+
+    stage.patch.setattr("dra_common.cli.claims_release._confirm", confirm)
+    return release(stage, REF.uid)
+
+
+def nobody_to_ask(stage: Stage) -> str:
+    stage.patch.setattr("sys.stdin", io.StringIO())
+    return release(stage, REF.uid)
+
+
 PRODUCERS: Mapping[str, Producer] = {
     "--node-name (NODE_NAME) '<name>' is not a node name": lambda stage: replace(
         settings(stage), node_name="Not_A_Name"
@@ -482,6 +521,11 @@ PRODUCERS: Mapping[str, Producer] = {
         stage, entry("a", ids=["example.com/knob=odd"])
     ),
     "record <file> has schema <n>, this release reads up to 1": newer_record,
+    "claim <claim> is prepared here, and the API server has it no more: its containers may still"
+    " run": gone_claim,
+    "claim <uid>: this node has no record of it": lambda stage: release(stage, "never", "--yes"),
+    "claim <uid> has changed since it was shown: nothing was done": changed_meanwhile,
+    "nobody is there to be asked, and without an answer nothing is released": nobody_to_ask,
 }
 
 

@@ -146,3 +146,48 @@ def test_a_link_in_place_of_a_lock_file_is_refused(locks: FileLocks, tmp_path: P
     with pytest.raises(StateError, match="cannot lock"):
         locks.claim("uid", soon()).__enter__()
     assert target.read_text() == "keep"
+
+
+# --------------------------------------------------------------------------- looking
+
+
+def test_a_look_keeps_others_away_and_two_looks_do_not(locks: FileLocks) -> None:
+    with locks.claim("uid", soon()):
+        pass
+    with locks.try_shared("uid") as first, locks.try_shared("uid") as second:
+        with locks.try_claim("uid") as taken:
+            assert not taken
+        assert first()
+        assert second()
+    with locks.try_claim("uid") as taken:
+        assert taken
+
+
+def test_a_look_at_a_claim_that_another_process_works_on_is_worth_nothing(
+    locks: FileLocks, tmp_path: Path
+) -> None:
+    with another_process(tmp_path), locks.try_shared("uid") as undisturbed:
+        assert not undisturbed()
+
+
+def test_a_look_makes_no_file_and_notices_who_comes_meanwhile(locks: FileLocks, tmp_path: Path) -> None:
+    with locks.try_shared("uid") as undisturbed:
+        assert undisturbed()
+        assert list((tmp_path / "claims").iterdir()) == []
+        with locks.claim("uid", soon()):
+            assert not undisturbed()
+
+
+def test_a_look_notices_that_the_claim_went_and_came(locks: FileLocks, tmp_path: Path) -> None:
+    (tmp_path / "claims/uid.lock").touch()
+    with locks.try_shared("uid") as undisturbed:
+        (tmp_path / "claims/uid.lock").unlink()
+        assert not undisturbed()
+        (tmp_path / "claims/uid.lock").touch()
+        assert not undisturbed()
+
+
+def test_a_look_at_a_link_in_place_of_the_lock_is_an_error(locks: FileLocks, tmp_path: Path) -> None:
+    (tmp_path / "claims/uid.lock").symlink_to(tmp_path)
+    with pytest.raises(StateError, match=r"cannot lock .*uid\.lock"), locks.try_shared("uid"):
+        pytest.fail("it was followed")

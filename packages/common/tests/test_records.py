@@ -115,3 +115,38 @@ def test_a_missing_folder_is_a_clear_error(records: FileRecords, tmp_path: Path)
     assert "restart the driver" in caught.value.cure
     with pytest.raises(StateError, match="cannot list"):
         records.uids()
+
+
+def test_what_was_set_aside_can_be_read_and_put_back(records: FileRecords, tmp_path: Path) -> None:
+    path = tmp_path / "claims/uid-1.json"
+    path.write_bytes(b"bad")
+    records.set_aside("uid-1")
+    records.save(RECORD)
+    records.set_aside("uid-1")
+    found = records.read_set_aside("uid-1")
+    assert list(found) == ["uid-1.json.corrupt-1", "uid-1.json.corrupt-2"]
+    assert isinstance(found["uid-1.json.corrupt-1"], CorruptRecord)
+    assert found["uid-1.json.corrupt-2"] == RECORD
+    records.restore("uid-1", "uid-1.json.corrupt-2")
+    assert records.load("uid-1") == RECORD
+    assert list(records.read_set_aside("uid-1")) == ["uid-1.json.corrupt-1"]
+    assert records.read_set_aside("uid-2") == {}
+
+
+def test_what_an_interrupted_save_left_is_dropped_and_the_record_stays(
+    records: FileRecords, tmp_path: Path
+) -> None:
+    records.save(RECORD)
+    (tmp_path / "claims/uid-1.json.tmp").write_text("{")
+    records.drop_unfinished("uid-1")
+    assert [path.name for path in (tmp_path / "claims").iterdir()] == ["uid-1.json"]
+
+
+def test_strays_are_what_we_never_write(records: FileRecords, tmp_path: Path) -> None:
+    folder = tmp_path / "claims"
+    for name in ("uid-1.json", "uid-1.lock", "uid-1.json.tmp", "uid-1.json.corrupt-12"):
+        (folder / name).touch()
+    strays = ("a.b.json", "notes.txt", "uid-1.json.corrupt-x", "uid-1.json~", "x y.json")
+    for name in strays:
+        (folder / name).touch()
+    assert records.strays() == tuple(str(folder / name) for name in sorted(strays))

@@ -111,8 +111,10 @@ def test_a_part_that_is_lost_or_misspelt_is_named(copy: Path, old: str, new: str
 # --------------------------------------------------------------------------- the commands
 
 
-def commands(name: str, command: object) -> Iterator[tuple[str, TyperCommand]]:
+def commands(name: str, command: object) -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
     if isinstance(command, TyperGroup):
+        if command.invoke_without_command:
+            yield name, command
         for part, below in command.commands.items():
             yield from commands(f"{name} {part}".strip(), below)
     elif isinstance(command, TyperCommand):
@@ -134,7 +136,8 @@ def test_there_are_commands_to_look_at() -> None:
 @pytest.mark.parametrize(("where", "line"), COMMANDS, ids=[where for where, _ in COMMANDS])
 def test_quoted_commands_exist(where: str, line: str) -> None:
     words = shlex.split(line.partition("gpu-driver ")[2], comments=True)
-    name = next((name for name in KNOWN if words[: len(name.split())] == name.split()), None)
+    longest_first = sorted(KNOWN, key=len, reverse=True)
+    name = next((name for name in longest_first if words[: len(name.split())] == name.split()), None)
     assert name is not None, where
     known = {option for param in KNOWN[name].params for option in param.opts}
     used = {word.partition("=")[0] for word in words if word.startswith("-")}

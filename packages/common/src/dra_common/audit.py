@@ -140,7 +140,7 @@ class Audit(Generic[H]):
             shared=self.state.shared.uids(),
             unfinished_specs=specs.unfinished_uids(),
             unfinished=records.unfinished_uids(),
-            locks=self.locks.claim_uids(),
+            locks=self.locks.abandoned_uids(),
             records=frozenset(records.uids()),
             aside=records.set_aside_uids(),
         )

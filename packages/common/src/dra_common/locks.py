@@ -6,6 +6,7 @@ Lock files of claims are removed with the claim, by whoever holds them; see :mod
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,8 @@ from dra_common.flock import share_lock, try_lock
 from dra_common.model import is_uid
 
 _SUFFIX = ".lock"
+_LONGEST_CALL = 60.0
+"""Seconds; the kubelet gives up after 45."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
@@ -75,8 +78,22 @@ class FileLocks:
             names = (path.stem for path in self._claims.iterdir() if path.suffix == _SUFFIX)
             return frozenset(name for name in names if is_uid(name))
 
+    def abandoned_uids(self) -> frozenset[str]:
+        """UIDs with a lock file that no call can be about to use: old, or not a file at all. Raises StateError."""
+        return frozenset(uid for uid in self.claim_uids() if _is_abandoned(self._claim_path(uid)))
+
     def _claim_path(self, uid: str) -> Path:
         return self._claims / named_after(uid, _SUFFIX)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whoever made the file just now may not have locked it yet, or waits for somebody who only looks."""
+    with explained("look at", path):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return False
+    return not stat.S_ISREG(found.st_mode) or time.time() - found.st_mtime > _LONGEST_CALL
 
 
 @contextmanager

@@ -279,6 +279,9 @@ class Locks(Protocol):
     def claim_uids(self) -> frozenset[str]:
         """UIDs that have a lock file, held or not. Raises StateError."""
 
+    def abandoned_uids(self) -> frozenset[str]:
+        """UIDs with a lock file that no call can be about to use: old, or not a file at all. Raises StateError."""
+
 
 SpecDevices = Mapping[str, Mapping[str, ContainerEdits]]
 """CDI class -> device name -> edits."""

@@ -380,3 +380,35 @@ def test_everything_written_is_read_back_equal(
     assert specs.unresolved(UID, ids) == ()
     for device, edits in devices.items():
         assert as_read(qualified_name("intel.com", name, device), shared_folder) == as_written(edits)
+
+
+# --------------------------------------------------------------------------- comparing
+
+
+def test_what_is_missing_and_what_is_wrong_are_told_apart_and_nothing_is_written(
+    specs: SpecDir, folder: Path
+) -> None:
+    wanted = {"gpu": {"a": EDITS}, "gpu-mei": {"m": EDITS}}
+    gpu, mei = (str(folder / f"intel.com-{name}_{UID}.json") for name in CLASSES)
+    assert specs.compare(UID, wanted) == ((gpu, mei), ())
+    assert not folder.exists()
+    specs.write(UID, wanted)
+    assert specs.compare(UID, wanted) == ((), ())
+    assert specs.compare(UID, {"gpu": {"a": EDITS}}) == ((), (mei,))
+    Path(gpu).write_text("{")
+    Path(mei).unlink()
+    assert specs.compare(UID, wanted) == ((mei,), (gpu,))
+    assert Path(gpu).read_text() == "{"
+
+
+def test_unfinished_files_are_known_by_their_claim_and_dropped_one_claim_at_a_time(
+    specs: SpecDir, folder: Path
+) -> None:
+    specs.write(UID, {"gpu": {"a": EDITS}})
+    for uid in (UID, OTHER):
+        (folder / f"intel.com-gpu_{uid}.json.tmp").write_text("{")
+    (folder / "other.com-gpu_x.json.tmp").touch()
+    assert specs.unfinished_uids() == {UID, OTHER}
+    specs.drop_unfinished(UID)
+    assert specs.unfinished_uids() == {OTHER}
+    assert specs.uids() == {UID}
