@@ -61,6 +61,8 @@ class World:
 
     def begin(self, orders: Orders = Orders()) -> None:  # noqa: B008 - frozen
         """Start the driver, which follows ``orders`` from its first change; it may never get further."""
+        self.turn = False
+        self.changes.unlink(missing_ok=True)
         self.order(orders)
         mortal = (f"--orders={self.orders}", f"--count={self.changes}")
         self.node.start_driver(wait=False, mortal=mortal)
@@ -92,7 +94,16 @@ class World:
         self.node.wait(self.is_settled, "the driver to register and to publish what is true")
 
     def is_settled(self) -> bool:
-        return self.node._registered() and (self.hurried or self.published() == self.levels())
+        return (
+            self.node._registered()
+            and self._publishes()
+            and (self.hurried or self.published() == self.levels())
+        )
+
+    def _publishes(self) -> bool:
+        """Whether this life has the publisher's lock, which may be its last act if nothing has to be published."""
+        self.turn = self.turn or any("write" in line and "publish.lock" in line for line in self.counted())
+        return self.turn
 
     # ------------------------------------------------------------------ what is to be seen
 
