@@ -82,10 +82,10 @@ def wakeups_of(pid: int) -> int:
 
 
 def measure_all(subject: Subject, seconds: float = _SECONDS) -> Iterator[Idle]:
-    """Go through all moods with one process, which is registered and has published."""
-    with world(subject) as here:
-        for mood in MOODS:
-            sys.stderr.write(f"… API server: {mood.name}\n")
+    """Go through all moods, each with a process of its own: one that had many wipes to repair takes its time."""
+    for mood in MOODS:
+        sys.stderr.write(f"… API server: {mood.name}\n")
+        with world(subject) as here:
             yield idle(here, mood, seconds)
 
 
