@@ -61,7 +61,11 @@ def idle(here: World, mood: Mood, seconds: float) -> Idle:
     def told() -> list[str]:
         return node.log.read_text().splitlines()[lines:]
 
-    wait_until(lambda: any("published: " in line for line in told()), "the good news", seconds=_RECOVERY)
+    wait_until(
+        lambda: any(" INFO " in line and " published: " in line for line in told()),
+        "the good news",
+        seconds=_RECOVERY,
+    )
     return Idle(mood.name, 100 * cpu / lasted, wakeups / lasted, len(told()), requests)
 
 
