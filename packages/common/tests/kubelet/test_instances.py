@@ -187,9 +187,11 @@ def test_what_is_no_socket_in_the_place_of_a_dead_instance_stays(node: KubeletNo
     assert not paths(node, OLD).registration.exists()
 
 
-def test_a_socket_that_never_got_its_name_goes_once_it_is_old(node: KubeletNode) -> None:
+@pytest.mark.parametrize("place", ["plugin", "registry"])
+def test_a_socket_that_never_got_its_name_goes_once_it_is_old(node: KubeletNode, place: str) -> None:
+    folder = node.registry if place == "registry" else node.dra_socket.parent
     node.dra_socket.parent.mkdir()
-    hidden = [node.dra_socket.with_name(name) for name in (".0123abc", ".4567def", ".keepthis")]
+    hidden = [folder / name for name in (".0123abc", ".4567def", ".keepthis")]
     for path in hidden:
         with closing(socket.socket(socket.AF_UNIX)) as server:
             server.bind(str(path))

@@ -107,11 +107,17 @@ class Instances:
             os.close(descriptor)
 
     def _sweep_hidden(self) -> list[Path]:
-        """Sockets of ours that a kill kept from being renamed into place; the folder is this driver's alone."""
-        folder = self._folder.parent
-        with explained("list", folder):
-            old = [path for path in folder.iterdir() if _HIDDEN.fullmatch(path.name) and _is_old(path)]
-        return list(_unlinked(old))
+        """Sockets that a kill kept from being renamed into place.
+
+        The registry has other drivers' too, made by this code or not: an old one of which nobody listens is no use to
+        anyone.
+        """
+        removed: list[Path] = []
+        for folder in {path.parent for path in (self._paths("").dra, self._paths("").registration)}:
+            with explained("list", folder):
+                old = [path for path in folder.iterdir() if _HIDDEN.fullmatch(path.name) and _is_old(path)]
+            removed += _unlinked(old)
+        return removed
 
 
 def _remove_dead(paths: SocketPaths) -> list[Path]:
