@@ -14,10 +14,11 @@ from publisher_bench import Bench, bench, part
 SOURCES = Path(__file__).parents[2]
 WALL = {"time", "time_ns", "localtime", "gmtime", "now", "utcnow", "today"}
 LOOKED_AT = {
-    # The age of a file's last write, which has no other clock. Both only tidy up: a file that looks old because the
+    # The age of a file's last write, which has no other clock. They only tidy up: a file that looks old because the
     # clock was set forward is one that its writer makes again, and one that looks young goes at a later start.
     "dra_common/cdi/specdir.py": "the age of unfinished files",
     "dra_common/kubelet/instances.py": "the age of abandoned sockets",
+    "dra_common/locks.py": "the age of lock files without a claim",
     # What is said to people, and waited for by nobody.
     "dra_common/events/sender.py": "a number in the name of an Event",
     "dra_common/events/waiting.py": "the time that an Event says",

@@ -5,6 +5,7 @@ symlink(2) is atomic and fails if the link exists: taking a device needs no lock
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -64,8 +65,9 @@ class FileHolds:
 
     def strays(self) -> tuple[str, ...]:
         """Paths in the folder that are no holds. Raises StateError."""
-        with explained("list", self._folder):
-            return tuple(sorted(str(path) for path in self._folder.iterdir() if not path.is_symlink()))
+        # By the folder's own entries: a hold that goes meanwhile would look like no link at all.
+        with explained("list", self._folder), os.scandir(self._folder) as entries:
+            return tuple(sorted(entry.path for entry in entries if not entry.is_symlink()))
 
     def _link(self, device: str, share_id: str | None) -> Path:
         return self._folder / (f"{device}{_SHARE}{share_id}" if share_id else device)
