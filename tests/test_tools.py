@@ -150,7 +150,7 @@ def test_udev_tests_run_in_a_second_pass_under_the_wrapper(
     command(tmp_path / "bin", "umockdev-wrapper", 'WRAPPED=wrapped exec "$@"')
     done = run(TOOLS / "test.sh", [tmp_path / "bin", pytest_calls, system], "-x", FAIL="nothing")
     assert done.returncode == 0, done.stderr
-    assert calls(pytest_calls) == ["-m pytest -q -n auto -x", "wrapped -m pytest -q -m umockdev"]
+    assert calls(pytest_calls) == ["-m pytest -q -n auto --dist worksteal -x", "wrapped -m pytest -q -m umockdev"]
 
 
 @pytest.mark.parametrize("failing", ["-n auto", "-m umockdev"])
@@ -168,7 +168,7 @@ def test_without_umockdev_the_udev_tests_are_left_out_loudly(pytest_calls: Path,
     assert done.returncode == 0
     assert "LEFT OUT: the udev tests" in done.stderr
     assert "sudo apt-get install -y umockdev" in done.stderr
-    assert calls(pytest_calls) == ["-m pytest -q -n auto"]
+    assert calls(pytest_calls) == ["-m pytest -q -n auto --dist worksteal"]
 
 
 def test_in_ci_nothing_is_left_out(pytest_calls: Path, system: Path) -> None:

@@ -4,8 +4,7 @@
 cd "$(dirname "$0")/.." || exit
 status=0
 
-# Two workers a core: much of the time goes into waiting for processes that the tests start.
-python -m pytest -q -n "$(($(nproc) * 2))" "$@" || status=1
+python -m pytest -q -n auto --dist worksteal "$@" || status=1
 
 if command -v umockdev-wrapper >/dev/null; then
     umockdev-wrapper python -m pytest -q -m umockdev || status=1
