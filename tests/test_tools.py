@@ -150,7 +150,10 @@ def test_udev_tests_run_in_a_second_pass_under_the_wrapper(
     command(tmp_path / "bin", "umockdev-wrapper", 'WRAPPED=wrapped exec "$@"')
     done = run(TOOLS / "test.sh", [tmp_path / "bin", pytest_calls, system], "-x", FAIL="nothing")
     assert done.returncode == 0, done.stderr
-    assert calls(pytest_calls) == ["-m pytest -q -n auto --dist worksteal -x", "wrapped -m pytest -q -m umockdev"]
+    assert calls(pytest_calls) == [
+        "-m pytest -q -n auto --dist worksteal -x",
+        "wrapped -m pytest -q -m umockdev",
+    ]
 
 
 @pytest.mark.parametrize("failing", ["-n auto", "-m umockdev"])
