@@ -15,21 +15,7 @@ from dra_common.errors import CorruptRecord, NewerRecord, StateError
 from dra_common.model import Allocated, ClaimRecord, ClaimRef, Phase, Plan, PlannedDevice, PreparedDevice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-REF = ClaimRef("ns", "claim", "uid-1")
-PLANNED = PlannedDevice(
-    Allocated("r/s", "node", "dev", "share", admin_access=True, consumed_capacity={"memory": "1Gi"}),
-    ("parent",),
-    {"before": [1, {"x": None}], "name": "ü"},
-)
-RECORD = ClaimRecord(
-    REF,
-    Phase.PREPARED,
-    "boot",
-    Plan((PLANNED,)),
-    (PreparedDevice(("r",), "node", "dev", ("v/c=uid-1-dev",), "share"),),
-    "why",
-)
+from recorded import PLANNED, RECORD
 
 GOLDEN = Path(__file__).parent / "golden"
 # Written by the first release with schema 1; later releases must read it for ever. Never edit it: add others.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dra_common.pacing import Backoff
 from dra_common.publisher import Timing
-from dra_common.publisher.backoff import Backoff
 from dra_common.telemetry import PUBLISH_ERRORS, SLICE_WRITES, Reason
 from dra_common.testing.moods import MOODS, Mood
 from publisher_bench import Between, bench, part

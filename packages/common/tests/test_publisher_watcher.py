@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from dra_common.errors import ClusterError, Gone, Throttled, Unreachable
+from dra_common.pacing import Backoff, Pacer
 from dra_common.ports import WatchEvent
-from dra_common.publisher.backoff import Backoff, Pacer
 from dra_common.publisher.watcher import Change, Watcher
 
 

@@ -8,24 +8,10 @@ from pathlib import Path
 
 import pytest
 from dra_common.errors import CorruptRecord, StateError
-from dra_common.model import Allocated, ClaimRecord, ClaimRef, Phase, Plan, PlannedDevice, PreparedDevice
+from dra_common.model import ClaimRecord, Phase, Plan
 from dra_common.records import FileRecords
 from mortal import Life
-
-REF = ClaimRef("ns", "claim", "uid-1")
-PLANNED = PlannedDevice(
-    Allocated("r/s", "node", "dev", "share", admin_access=True, consumed_capacity={"memory": "1Gi"}),
-    ("parent",),
-    {"before": [1, {"x": None}], "name": "ü"},
-)
-RECORD = ClaimRecord(
-    REF,
-    Phase.PREPARED,
-    "boot",
-    Plan((PLANNED,)),
-    (PreparedDevice(("r",), "node", "dev", ("v/c=uid-1-dev",), "share"),),
-    "why",
-)
+from recorded import RECORD, REF
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dra_common.errors import ClusterError, ServerError, SettingsError, Throttled, Unreachable
 from dra_common.model import Device, Snapshot, Taint, TaintEffect
-from dra_common.publisher.backoff import Backoff
+from dra_common.pacing import Backoff
 from dra_common.slicer import Slicer
 from dra_common.slices import GATES, FeatureName, ServerFeatures, SliceContent, Withdrawn, parse_features
 from dra_common.telemetry import PUBLISH_ERRORS, Reason

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from dra_common.errors import ClusterError, SliceError, Throttled
 from dra_common.model import Snapshot
-from dra_common.publisher.backoff import Backoff
+from dra_common.pacing import Backoff
 from dra_common.publisher.status import Troubles
 from dra_common.slices import (
     COSTS,

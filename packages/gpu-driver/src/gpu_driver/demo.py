@@ -15,7 +15,7 @@ from dra_common.testing.cdi import ResolvedEdits
 from dra_common.testing.demo import Narrator, Story
 from dra_common.testing.demo.chaos import chaos
 from dra_common.testing.kubelet import KubeletCallError
-from dra_common.testing.node import PrepareFailed, SimulatedNode
+from dra_common.testing.node import SimulatedNode
 
 from gpu_driver.driver import NAME
 
@@ -187,7 +187,7 @@ def _refuse(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
     (ref, answer), *_ = held.items()
     thief = node.create_claim("thief", _request())
     _force(node, thief, answer[0])
-    error = _error_of(node, thief)
+    error = node.refusal(thief)
     narrator.check(
         f"the driver refuses and names the holder, {ref.name}", f"held by claim {ref}" in error, error
     )
@@ -201,14 +201,6 @@ def _force(node: SimulatedNode, ref: ClaimRef, device: PreparedDevice) -> None:
     result = {"request": "gpu", "driver": NAME, "pool": device.pool, "device": device.device}
     status = {"allocation": {"devices": {"results": [result]}}}
     node.api.put("ResourceClaim", {**claim, "status": status})
-
-
-def _error_of(node: SimulatedNode, ref: ClaimRef) -> str:
-    try:
-        node.prepare(ref)
-    except PrepareFailed as error:
-        return str(error)
-    return ""
 
 
 # --------------------------------------------------------------------------- 4: kill
@@ -228,7 +220,7 @@ def _kill(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
         path.unlink()
     with narrator.waiting("the driver starts again on what it left"):
         node.start_driver()
-    narrator.check("recovery has undone what was begun for claim cut-off", not _mentions(node, cut_off))
+    narrator.check("recovery has undone what was begun for claim cut-off", not node.leftovers_of(cut_off))
     narrator.check("recovery has put claim safe's CDI file back", _files(node) == before, node.leftovers())
     narrator.check("claim safe gets the same answer again", node.prepare(safe) == held[safe])
     held[cut_off] = node.prepare(cut_off)
@@ -292,7 +284,7 @@ def _clean_up(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
     node.api.pause()
     for ref in list(held):
         node.unprepare(ref)
-        narrator.check(f"claim {ref.name} is unprepared", not _mentions(node, ref), node.leftovers())
+        narrator.check(f"claim {ref.name} is unprepared", not node.leftovers_of(ref), node.leftovers())
     node.api.resume()
     narrator.step("Nothing is left")
     narrator.check("no record, hold, lock or CDI file on the node", node.leftovers() == [], node.leftovers())
@@ -311,9 +303,5 @@ def _take_all_back(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
 
 def _take_back(node: SimulatedNode, narrator: Narrator, ref: ClaimRef) -> None:
     node.unprepare(ref)
-    narrator.check(f"claim {ref.name} is unprepared", not _mentions(node, ref), node.leftovers())
+    narrator.check(f"claim {ref.name} is unprepared", not node.leftovers_of(ref), node.leftovers())
     node.delete_claim(ref)
-
-
-def _mentions(node: SimulatedNode, ref: ClaimRef) -> list[str]:
-    return [name for name in node.leftovers() if ref.uid in name]

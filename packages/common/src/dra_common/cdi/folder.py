@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dra_common.effects import effect
 from dra_common.errors import SpecInvalid, StateError
-from dra_common.files import explained
+from dra_common.files import TEMPORARY_SUFFIX, explained, read_own, remove_durably, write_durably
 
 FOLDER_MODE = 0o755
 """Anybody may look: rootless runtimes read static specifications, and look through the transient folder too."""
@@ -46,3 +46,17 @@ def names(path: Path) -> tuple[str, ...]:
             return tuple(sorted(entry.name for entry in path.iterdir()))
         except FileNotFoundError:
             return ()
+
+
+def remove_file(path: Path) -> None:
+    """Remove a CDI file and what an interrupted write left of it; fine if there is neither. Raises StateError."""
+    remove_durably(path)
+    remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
+
+
+def make_file(path: Path, data: bytes | None, *, mode: int) -> None:
+    """Make a CDI file say exactly ``data``, None for no file; one that does is not written. Raises StateError."""
+    if data is None:
+        remove_file(path)
+    elif read_own(path) != data:
+        write_durably(path, data, mode=mode)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dra_common.cdi.encode import encode_spec
-from dra_common.cdi.folder import cured, ensure_folder, names
+from dra_common.cdi.folder import cured, ensure_folder, make_file, names
 from dra_common.cdi.names import check_class, check_vendor, qualified_name, stem
 from dra_common.errors import StateError
 from dra_common.files import (
@@ -40,6 +40,7 @@ from dra_common.files import (
 from dra_common.model import ContainerEdits, is_uid
 
 _SETTING, _STATIC_SETTING = "--cdi-dynamic-root", "--cdi-root"
+_MODE = 0o600
 _NOTE = ".json"
 _INHERITED = ".inherited"
 """Stands among the notes while the other driver's own files are still to be removed; no UID begins with a dot."""
@@ -79,7 +80,7 @@ class SharedSpecDir:
                     ensure_folder(self._folder)
                 for (path, data), name in zip(files.items(), edits, strict=True):
                     # In one folder a second definition would make the device unusable.
-                    _make(path, None if name in neighbours else data)
+                    make_file(path, None if name in neighbours else data, mode=_MODE)
 
     def release(self, uid: str) -> None:
         """This claim needs nothing any more; what only it needed is removed. Raises StateError."""
@@ -92,7 +93,7 @@ class SharedSpecDir:
             others = frozenset(name for other in self._all_notes() for name in self._needed_by(other))
             with cured(_SETTING):
                 for name in mine - others:
-                    _make(self._file(name), None)
+                    make_file(self._file(name), None, mode=_MODE)
         self.finish()
 
     def unresolved(self, ids: Sequence[str]) -> tuple[str, ...]:
@@ -210,14 +211,6 @@ class SharedSpecDir:
 
 def _prefix(vendor: str, class_name: str) -> str:
     return f"{stem(vendor, class_name)}.adopted."
-
-
-def _make(path: Path, data: bytes | None) -> None:
-    if data is None:
-        remove_durably(path)
-        remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
-    elif read_own(path) != data:
-        write_durably(path, data, mode=0o600)
 
 
 def _parsed(file: Path) -> Mapping[str, Any]:

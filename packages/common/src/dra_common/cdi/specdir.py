@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from dra_common.cdi.encode import encode_spec
-from dra_common.cdi.folder import cured, ensure_folder, names
+from dra_common.cdi.folder import cured, ensure_folder, make_file, names, remove_file
 from dra_common.cdi.names import check_class, check_uid, check_vendor, claim_file, qualified_name, uid_of
 from dra_common.errors import SpecInvalid
-from dra_common.files import TEMPORARY_SUFFIX, explained, read_own, remove_durably, write_durably
+from dra_common.files import TEMPORARY_SUFFIX, explained, read_own, remove_durably
 from dra_common.ports import SpecDevices
 
 SETTING = "--cdi-dynamic-root"
@@ -54,13 +54,13 @@ class SpecDir:
             if any(wanted.values()):
                 ensure_folder(self._folder)
             for file, data in wanted.items():
-                self._make(self._folder / file, data)
+                make_file(self._folder / file, data, mode=_MODE)
 
     def delete(self, uid: str) -> None:
         """Remove all files of this claim, finished or not; fine if there are none. Raises StateError."""
         with cured(SETTING):
             for name in self._classes:
-                self._remove(self._folder / claim_file(self._vendor, name, check_uid(uid)))
+                remove_file(self._folder / claim_file(self._vendor, name, check_uid(uid)))
 
     def unresolved(self, uid: str, ids: Sequence[str]) -> tuple[str, ...]:
         """Return those of ``ids`` that the claim's files do not define; a damaged file defines nothing.
@@ -135,16 +135,6 @@ class SpecDir:
             for name in self._classes
             for file in (claim_file(self._vendor, name, uid),)
         }
-
-    def _make(self, path: Path, data: bytes | None) -> None:
-        if data is None:
-            self._remove(path)
-        elif read_own(path) != data:
-            write_durably(path, data, mode=_MODE)
-
-    def _remove(self, path: Path) -> None:
-        remove_durably(path)
-        remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
 
     def _defined(self, uid: str) -> Iterator[str]:
         for name in self._classes:

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
+from dra_common.pacing import Pacer
 from dra_common.telemetry import Reason
 
 
@@ -42,14 +43,14 @@ class Occurrence:
 class Waiting:
     """Occurrences that were not written yet. Used under its owner's lock.
 
-    A reason has a bucket of tokens, and one write takes one: a storm of one kind neither reaches the API server nor
+    Each reason is paced by itself: a storm of one kind neither reaches the API server nor
     keeps the other kinds from it. The same note again only counts.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._waiting: OrderedDict[tuple[Reason, str], Occurrence] = OrderedDict()
-        self._buckets = {reason: _Bucket(limits) for reason in Reason}
+        self._pacers = {reason: Pacer(limits.burst, limits.every, time.monotonic) for reason in Reason}
 
     def __len__(self) -> int:
         """How many different ones wait."""
@@ -68,35 +69,13 @@ class Waiting:
     def take(self) -> Occurrence | None:
         """Return the oldest one that may be written now; it no longer waits then."""
         for key, occurrence in self._waiting.items():
-            if self._buckets[key[0]].take():
+            pacer = self._pacers[key[0]]
+            if not pacer.wait():
+                pacer.take()
                 del self._waiting[key]
                 return occurrence
         return None
 
     def pause(self) -> float | None:
         """Seconds until one may be written; None if nothing waits."""
-        return min((self._buckets[reason].pause() for reason, _ in self._waiting), default=None)
-
-
-class _Bucket:
-    """Tokens that come back one by one."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._burst, self._every = float(limits.burst), limits.every
-        self._tokens, self._at = self._burst, time.monotonic()
-
-    def take(self) -> bool:
-        self._fill()
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-    def pause(self) -> float:
-        self._fill()
-        return max(0.0, (1 - self._tokens) * self._every)
-
-    def _fill(self) -> None:
-        now = time.monotonic()
-        self._tokens = min(self._burst, self._tokens + (now - self._at) / self._every)
-        self._at = now
+        return min((self._pacers[reason].wait() for reason, _ in self._waiting), default=None)

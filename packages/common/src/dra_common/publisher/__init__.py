@@ -12,12 +12,12 @@ that could hide that somebody deleted a slice right after we wrote it.
 
 from __future__ import annotations
 
-from dra_common.publisher.backoff import Timing
 from dra_common.publisher.drops import Dropped, Drops
 from dra_common.publisher.loop import Publisher
 from dra_common.publisher.probe import Probe
 from dra_common.publisher.status import PublisherStatus
 from dra_common.publisher.sync import SLICES, Owner, SyncPlan, plan_sync
+from dra_common.publisher.timing import Timing
 from dra_common.publisher.turns import PublisherInTurn
 
 __all__ = [

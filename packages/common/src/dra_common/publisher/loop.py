@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from dra_common.deadline import Deadline
 from dra_common.errors import Conflict, DraError, Forbidden, Invalid, Throttled, Unauthorized
+from dra_common.pacing import Backoff, Pacer
 from dra_common.ports import ApiServer
-from dra_common.publisher.backoff import Backoff, Pacer, Timing
 from dra_common.publisher.drops import Dropped, Drops
 from dra_common.publisher.session import Session, Synced, selector_of
 from dra_common.publisher.status import PublisherStatus, Troubles
+from dra_common.publisher.timing import Timing
 from dra_common.publisher.watcher import Change, Watcher
 from dra_common.readiness import ended
 from dra_common.slices import SliceContent

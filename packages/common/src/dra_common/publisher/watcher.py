@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dra_common.errors import ClusterError, DraError, Gone, Throttled
+from dra_common.pacing import Backoff, Pacer
 from dra_common.ports import ApiServer, EventStream, WatchEvent
-from dra_common.publisher.backoff import Backoff, Pacer
 from dra_common.publisher.compare import digest
 from dra_common.publisher.sync import SLICES
 

@@ -243,6 +243,18 @@ class SimulatedNode:
         ids = [name for device in devices for name in device.cdi_ids]
         return resolve(ids, [self.static_cdi, self.cdi])
 
+    def refusal(self, ref: ClaimRef) -> str:
+        """Return why the driver does not prepare this claim, ``""`` if it does. Raises KubeletCallError."""
+        try:
+            self.prepare(ref)
+        except PrepareFailed as error:
+            return str(error)
+        return ""
+
+    def leftovers_of(self, ref: ClaimRef) -> list[str]:
+        """Return those of :meth:`leftovers` that are named after this claim."""
+        return [name for name in self.leftovers() if ref.uid in name]
+
     def leftovers(self) -> list[str]:
         """Return every file of a claim that is still on the node: records, locks, holds, CDI files."""
         folders = (*(self.state / name for name in ("claims", "held", "adopted", "hardware")), self.cdi)

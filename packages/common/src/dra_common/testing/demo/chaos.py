@@ -169,8 +169,8 @@ def _api_loss(node: SimulatedNode, narrator: Narrator, answers: Answers, usable:
         gone, *_ = answers
         node.unprepare(gone)
         del answers[gone]
-        narrator.check(f"claim {gone.name} is unprepared without it", not _mentions(node, gone))
-        error = _error_of(node, late)
+        narrator.check(f"claim {gone.name} is unprepared without it", not node.leftovers_of(gone))
+        error = node.refusal(late)
         narrator.check(
             "a new claim cannot be prepared, and the pod's events will say why", "503" in error, error
         )
@@ -181,14 +181,6 @@ def _api_loss(node: SimulatedNode, narrator: Narrator, answers: Answers, usable:
     narrator.check("the slices are whole again", len(node.wait_published()) == published)
     answers[late] = node.prepare(late)
     narrator.check("the kubelet's retry of the new claim succeeds", answers[late])
-
-
-def _error_of(node: SimulatedNode, ref: ClaimRef) -> str:
-    try:
-        node.prepare(ref)
-    except PrepareFailed as error:
-        return str(error)
-    return ""
 
 
 # --------------------------------------------------------------------------- 5, 6: what is left
@@ -211,10 +203,6 @@ def _end(node: SimulatedNode, narrator: Narrator, answers: Answers) -> None:
         node.unprepare(ref)
     narrator.check("no record, hold, lock or CDI file on the node", node.leftovers() == [], node.leftovers())
     narrator.check("the driver ends with exit code 0 on SIGTERM", node.stop_driver() == 0)
-
-
-def _mentions(node: SimulatedNode, ref: ClaimRef) -> list[str]:
-    return [name for name in node.leftovers() if ref.uid in name]
 
 
 @contextmanager

@@ -8,32 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How the publisher spends its time; all in seconds but ``burst``.
-
-    Args:
-        settle: how long events are collected before they are answered, so that a wipe of many slices is one repair.
-        refused: the first pause after a refusal (422), before the same is tried again unasked; it doubles up to
-            ``refused_most``: most likely only other contents help.
-        first: the first pause after another error; it doubles up to ``most``.
-        burst: so many repairs, and so many watches, are begun at once, further ones each ``every`` seconds. On a
-            cluster of 5000 nodes that all have to fight, these are 170 repairs a second.
-        changes: the same for what this driver has to say itself: ``burst`` at once, then one each ``changes`` seconds.
-        join: how long :meth:`Publisher.stop` waits for a request that is under way.
-    """
-
-    settle: float = 0.1
-    refused: float = 10.0
-    refused_most: float = 300.0
-    first: float = 1.0
-    most: float = 30.0
-    burst: int = 10
-    every: float = 30.0
-    changes: float = 5.0
-    join: float = 5.0
-
-
 @dataclass(slots=True)
 class Backoff:
     """Delays that double from ``first`` to ``most`` seconds, each shortened at random by up to half.
@@ -75,7 +49,16 @@ class Pacer:
 
     def take(self) -> float:
         """Count one turn and return the seconds until it may begin, 0 for now."""
-        now = self.clock()
-        self._turns = min(float(self.burst), self._turns + (now - self._seen) / self.every) - 1.0
-        self._seen = now
+        self._refill()
+        self._turns -= 1.0
         return max(0.0, -self._turns * self.every)
+
+    def wait(self) -> float:
+        """Return the seconds until the next turn could begin at once, 0 for now; counts none."""
+        self._refill()
+        return max(0.0, (1.0 - self._turns) * self.every)
+
+    def _refill(self) -> None:
+        now = self.clock()
+        self._turns = min(float(self.burst), self._turns + (now - self._seen) / self.every)
+        self._seen = now

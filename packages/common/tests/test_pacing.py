@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dra_common.publisher.backoff import Backoff, Pacer
+from dra_common.pacing import Backoff, Pacer
 
 
 def test_delays_double_up_to_the_most_with_jitter() -> None:
@@ -37,3 +37,13 @@ def test_quiet_times_fill_the_bucket_but_never_more_than_the_burst() -> None:
     pacer.take()
     now[0] += 1000.0
     assert [pacer.take() for _ in range(3)] == [0.0, 0.0, 5.0]
+
+
+def test_waiting_tells_when_a_turn_is_free_and_takes_none() -> None:
+    now = [0.0]
+    pacer = Pacer(burst=1, every=5.0, clock=lambda: now[0])
+    assert [pacer.wait() for _ in range(3)] == [0.0] * 3
+    pacer.take()
+    assert pacer.wait() == 5.0
+    now[0] += 2.0
+    assert pacer.wait() == 3.0
