@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -152,34 +150,3 @@ def test_an_unknown_profile_names_the_known(simulation: Simulation) -> None:
 def test_a_profile_of_ones_own(simulation: Simulation, tmp_path: Path) -> None:
     shutil.copy(tmp_path / "nic.yaml", tmp_path / "own.yaml")
     assert find_profile(simulation, str(tmp_path / "own.yaml")).name == "nic"
-
-
-# --------------------------------------------------------------------------- device nodes
-
-
-def test_device_nodes(simulation: Simulation, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The kernel lets root do it only; that it is asked for the right thing can be seen without being root.
-    asked: dict[str, tuple[int, int]] = {}
-
-    def mknod(path: Path, mode: int, device: int) -> None:
-        assert stat.S_ISCHR(mode)
-        asked[Path(path).name] = (os.major(device), os.minor(device))
-        Path(path).touch()
-
-    monkeypatch.setattr(os, "mknod", mknod)
-    write_tree(simulation, find_profile(simulation, "nic"), root, device_nodes=True)
-    assert asked["card1"] == (226, 1)
-    assert asked["renderD128"] == (226, 128)
-    assert asked["vfio"] == (10, 196)
-    assert stat.S_IMODE((root / "dev/dri/card1").stat().st_mode) == 0o660
-
-
-def test_device_nodes_that_are_not_permitted(
-    simulation: Simulation, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def mknod(path: Path, mode: int, device: int) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "mknod", mknod)
-    with pytest.raises(SettingsError, match="run as root, or do without device nodes"):
-        write_tree(simulation, find_profile(simulation, "nic"), root, device_nodes=True)

@@ -24,7 +24,10 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         once: Annotated[bool, typer.Option("--once", help="Write the tree only and end.")] = False,
         list_profiles: Annotated[bool, typer.Option("--list", help="Name the machines there are.")] = False,
         device_nodes: Annotated[
-            bool, typer.Option("--device-nodes", help="Make real character devices; needs root.")
+            bool,
+            typer.Option(
+                "--device-nodes", help="Make real character devices, which no driver serves; needs root."
+            ),
         ] = False,
     ) -> None:
         """Write the sysfs of a made-up machine to a folder, then stay and be the kernel behind it.

@@ -34,7 +34,7 @@ class Kernel:
         root: where ``sys``, ``dev`` and ``proc`` go.
         drivers: all kernel drivers a profile may load, by their keys.
         details: how a function's ``details`` are decoded.
-        device_nodes: make real character devices.
+        node_major: make real character devices with this major number (needs CAP_MKNOD); None = plain files.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Kernel:
         drivers: Mapping[str, KernelDriver],
         details: Details,
         *,
-        device_nodes: bool = False,
+        node_major: int | None = None,
     ) -> None:
         self.hub = Hub()
         self._lock = threading.RLock()
         self._profile = profile
         self._root = root
         self._details = details
-        self._device_nodes = device_nodes
+        self._node_major = node_major
         self._loadable = _choose(profile, drivers)
         self._hardware = {spec.bdf: spec for spec in profile.with_bridges()}
         self._unplugged = {spec.bdf for spec in self._hardware.values() if not spec.present}
@@ -108,7 +108,7 @@ class Kernel:
         self.machine.refresh_dmem()
 
     def _new_machine(self) -> Machine:
-        return Machine(self._profile, self._root, self.hub, device_nodes=self._device_nodes)
+        return Machine(self._profile, self._root, self.hub, node_major=self._node_major)
 
     def _add(self, spec: FunctionSpec) -> Function:
         function = Function(spec, details=parse_details(spec, self._details))

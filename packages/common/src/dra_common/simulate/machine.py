@@ -43,7 +43,7 @@ class Machine:
         profile: what to build.
         root: where.
         hub: who hears the uevents.
-        device_nodes: make real character devices (needs CAP_MKNOD) instead of plain files.
+        node_major: make real character devices with this major number (needs CAP_MKNOD) instead of plain files.
 
     Attributes:
         drivers: loaded kernel drivers by name, in the order in which they are asked.
@@ -53,10 +53,11 @@ class Machine:
         autoprobe: the bus's ``drivers_autoprobe``.
     """
 
-    def __init__(self, profile: Profile, root: Path, hub: Hub, *, device_nodes: bool = False) -> None:
+    def __init__(self, profile: Profile, root: Path, hub: Hub, *, node_major: int | None = None) -> None:
         self.profile = profile
         self.hub = hub
-        self.device_nodes = device_nodes
+        self._node_major = node_major
+        self._node_minors: dict[str, int] = {}
         self.sys = DiskTree(root / "sys")
         self.dev = DiskTree(root / "dev")
         self.proc = DiskTree(root / "proc")
@@ -149,7 +150,7 @@ class Machine:
         self.on_release(owner, lambda: self.remove_class_device(folder))
         self._class_files(device, parent, files or {})
         if dev and devname:
-            self.dev.device_node(devname, *dev, node_mode, real=self.device_nodes)
+            self._add_node(devname, node_mode)
             self.nodes[devname] = owner
         self.emit("add", folder, subsystem, properties)
         return folder
@@ -160,7 +161,7 @@ class Machine:
         if device is None:
             return
         if device.devname:
-            self._remove_dev(device.devname)
+            self._remove_node(device.devname)
             self.nodes.pop(device.devname, None)
         if device.dev:
             self.sys.remove(_char_link(device.dev))
@@ -191,6 +192,18 @@ class Machine:
 
     def _add_uevent(self, device: ClassDevice, text: str) -> None:
         self.add_file(f"{device.folder}/uevent", text)
+
+    def _add_node(self, devname: str, mode: int) -> None:
+        if self._node_major is None:
+            self.dev.file_for_node(devname, mode)
+            return
+        minor = self._node_minors[devname] = self.allocate("node")
+        self.dev.device_node(devname, self._node_major, minor, mode)
+
+    def _remove_node(self, devname: str) -> None:
+        self._remove_dev(devname)
+        if (minor := self._node_minors.pop(devname, None)) is not None:
+            self.free("node", minor)
 
     def _remove_dev(self, path: str) -> None:
         self.dev.remove(path)

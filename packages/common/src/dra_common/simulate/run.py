@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Self
 
 from dra_common.errors import SettingsError
 from dra_common.simulate.control import ControlServer
+from dra_common.simulate.device_nodes import require_device_nodes, unserved_major
 from dra_common.simulate.folder import SOCKET, occupy
 from dra_common.simulate.generic import generic_drivers
 from dra_common.simulate.kernel import Kernel
@@ -62,7 +62,7 @@ class Simulator:
         simulation: the driver's part.
         profile: the machine.
         root: an empty or new folder, or one that a simulator used before (its tree is then made anew).
-        device_nodes: make real character devices; needs root.
+        device_nodes: make real character devices, which no driver serves; needs root.
 
     Entering raises SettingsError: the folder holds other things or is in use, its path is too long for a socket, the
     profile cannot be set up, device nodes are not permitted.
@@ -138,19 +138,10 @@ def _until_signal(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _boot(simulation: Simulation, profile: Profile, root: Path, *, device_nodes: bool) -> Kernel:
-    if device_nodes:
-        _try_device_node(root)
+    major = unserved_major() if device_nodes else None
+    if major is not None:
+        require_device_nodes(root, major)
     known = {driver.key: driver for driver in (*generic_drivers(), *simulation.kernel_drivers)}
-    kernel = Kernel(profile, root, known, simulation.details, device_nodes=device_nodes)
+    kernel = Kernel(profile, root, known, simulation.details, node_major=major)
     kernel.boot()
     return kernel
-
-
-def _try_device_node(root: Path) -> None:
-    probe = root / ".node"
-    try:
-        os.mknod(probe, mode=0o020600, device=os.makedev(1, 3))
-        probe.unlink()
-    except OSError as error:
-        cure = "run as root, or do without device nodes: plain files then stand for them"
-        raise SettingsError(f"cannot make device nodes in {root}: {error.strerror}", cure=cure) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path, PurePosixPath
 
 
@@ -53,13 +54,16 @@ class DiskTree:
         place = self._place(path)
         place.symlink_to(text)
 
-    def device_node(self, path: str, major: int, minor: int, mode: int, *, real: bool) -> None:
-        """Make a plain empty file, or (``real``, needs CAP_MKNOD) a character device."""
+    def file_for_node(self, path: str, mode: int) -> None:
+        """Make a plain empty file that stands for a device node."""
         place = self._place(path)
-        if real:
-            os.mknod(place, mode=0o020000 | mode, device=os.makedev(major, minor))
-        else:
-            place.touch()
+        place.touch()
+        place.chmod(mode)
+
+    def device_node(self, path: str, major: int, minor: int, mode: int) -> None:
+        """Make a character device; needs CAP_MKNOD."""
+        place = self._place(path)
+        os.mknod(place, mode=stat.S_IFCHR | mode, device=os.makedev(major, minor))
         place.chmod(mode)
 
     def read(self, path: str) -> str:
