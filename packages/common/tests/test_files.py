@@ -144,6 +144,9 @@ def test_data_and_folder_are_synced_in_this_order(tmp_path: Path, monkeypatch: p
     write_durably(tmp_path / "file", b"x")
     assert synced == ["file.tmp", tmp_path.name]
     synced.clear()
+    write_durably(tmp_path / "file", b"x", sync_name=False)
+    assert synced == ["file.tmp"]
+    synced.clear()
     assert remove_durably(tmp_path / "file")
     assert synced == [tmp_path.name]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -392,14 +393,23 @@ def test_only_reads_only_what_is_named(flex_tree: SysTree) -> None:
     found = discover(flex_tree.host, only=[wanted])
     assert list(found.hardware) == [wanted]
     assert found.problems == ()
-    assert found.hardware[wanted].memory_mib == 16288
 
 
-def test_only_equals_a_whole_look(flex_tree: SysTree) -> None:
-    whole = discover(flex_tree.host).hardware
+def test_only_equals_a_whole_look_but_for_the_memory(flex_tree: SysTree) -> None:
+    whole = {name: replace(gpu, memory_mib=None) for name, gpu in discover(flex_tree.host).hardware.items()}
     for name, gpu in whole.items():
         assert dict(discover(flex_tree.host, only=[name]).hardware) == {name: gpu}
     assert discover(flex_tree.host, only=list(whole)[::-1]).hardware == whole
+
+
+def test_only_opens_no_device(flex_tree: SysTree) -> None:
+    whole, named = flex_tree.host, flex_tree.host
+    assert (
+        discover(whole).hardware.keys()
+        == discover(named, only=list(discover(whole).hardware)).hardware.keys()
+    )
+    assert whole.asked
+    assert not named.asked
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ class Driver(Protocol[H]):
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[H]:
         """Read the machine; with ``only``, just those device names (names that are not there are left out).
 
+        With ``only``, what nothing but ``publish`` uses may stay unknown, so that a prepare does no more than it must.
         Never raises for one bad device: it becomes a problem line. Raises HostError if the bus itself is unreadable.
         """
 

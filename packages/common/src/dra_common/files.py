@@ -20,6 +20,9 @@ TEMPORARY_SUFFIX = ".tmp"
 _LONGEST = 1 << 20
 """Bytes. A claim has at most 32 devices: its files have some ten KiB."""
 
+_CHUNK = 1 << 16
+"""Bytes read at a time: enough for any file of a claim, and no more memory than one needs."""
+
 
 @contextmanager
 def explained(step: str, path: Path) -> Iterator[None]:
@@ -47,20 +50,23 @@ def read_own(path: Path, *, longest: int = _LONGEST) -> bytes | None:
     """
     with explained("read", path):
         try:
-            found = path.lstat()
+            found = os.lstat(path)
             if not stat.S_ISREG(found.st_mode) or found.st_size > longest:
                 return b""
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        with os.fdopen(descriptor, "rb") as stream:
-            return stream.read(longest)
+        try:
+            return _read_all(descriptor, longest)
+        finally:
+            os.close(descriptor)
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def write_durably(path: Path, data: bytes, *, mode: int = 0o600, sync_name: bool = True) -> None:
     """Replace ``path`` with ``data`` so that a crash leaves the old or the new content, never a part.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder. The caller holds a lock that keeps other
+    Temporary file in the same folder, fsync, rename, fsync of the folder; without ``sync_name`` not the last, and then
+    a power cut (no crash of ours) may bring the old content back, or no file. The caller holds a lock that keeps other
     writers of the same path away; what an interrupted one left, or anything else in the temporary file's place, is
     replaced. Raises StateError.
     """
@@ -70,8 +76,9 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             _write_synced(temporary, data, mode)
         with explained("replace", path):
             with effect("rename", path):
-                temporary.rename(path)
-            sync_folder(path.parent)
+                os.rename(temporary, path)
+            if sync_name:
+                sync_folder(path.parent)
     except StateError:
         with suppress(OSError):
             unlink(temporary)
@@ -92,7 +99,7 @@ def remove_durably(path: Path) -> bool:
 def unlink(path: Path) -> None:
     """Remove ``path``, which a power cut may bring back. Raises OSError."""
     with effect("remove", path):
-        path.unlink()
+        os.unlink(path)
 
 
 def rewrite(path: Path, descriptor: int, data: bytes) -> None:
@@ -148,14 +155,25 @@ def sync_folder(path: Path) -> None:
 
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
     descriptor = _create(path, mode)
-    with os.fdopen(descriptor, "wb") as stream:
+    try:
         with effect("mode", path):
-            os.fchmod(stream.fileno(), mode)
+            os.fchmod(descriptor, mode)
         with effect("write", path):
-            stream.write(data)
-            stream.flush()
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
         with effect("sync", path):
-            os.fsync(stream.fileno())
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int, longest: int) -> bytes:
+    chunks = []
+    while longest > 0 and (chunk := os.read(descriptor, min(longest, _CHUNK))):
+        chunks.append(chunk)
+        longest -= len(chunk)
+    return b"".join(chunks)
 
 
 def _create(path: Path, mode: int) -> int:

@@ -23,11 +23,12 @@ from dra_common.files import (
     unlink,
     write_durably,
 )
-from dra_common.model import ClaimRecord, is_uid
+from dra_common.model import ClaimRecord, Phase, is_uid
 
 __all__ = ["FileRecords", "claims_folder", "decode", "encode"]
 
 _SUFFIX = ".json"
+_UNDER_WAY = frozenset({Phase.PREPARING, Phase.UNPREPARING})
 _OURS = re.compile(r"[A-Za-z0-9-]+\.(lock|json(\.tmp|\.corrupt-\d+)?)")
 _SET_ASIDE = re.compile(r"(?P<uid>[^.]+)\.json\.corrupt-\d+")
 
@@ -49,8 +50,12 @@ class FileRecords:
         return self._read(self._path(uid), uid)
 
     def save(self, record: ClaimRecord) -> None:
-        """Write durably. Raises StateError."""
-        write_durably(self._path(record.ref.uid), encode(record))
+        """Write so that a crash leaves this record or the one before, whole. Raises StateError.
+
+        What a claim has come to outlives a power cut too. A step under way need not: a power cut takes it back, with
+        all else that the kernel was told.
+        """
+        write_durably(self._path(record.ref.uid), encode(record), sync_name=record.phase not in _UNDER_WAY)
 
     def exists(self, uid: str) -> bool:
         """Whether there is a record, readable or not."""

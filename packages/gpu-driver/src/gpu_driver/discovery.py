@@ -39,9 +39,10 @@ def discover(host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
     """Read all GPUs, or just those named in ``only``. Raises HostError if the PCI bus cannot be listed.
 
     With ``only``, nothing but these devices is read: some twenty small files each. A name whose address now holds
-    another device is left out, as one that is gone.
+    another device is left out, as one that is gone. Their memory is not asked for: only the scheduler wants to know,
+    and the question opens the device, which wakes one that sleeps.
     """
-    look = _Look(host, MeiIndex(host), DmemCapacity(host))
+    look = _Look(host, MeiIndex(host), DmemCapacity(host), with_memory=only is None)
     found = look.named(only) if only is not None else look.all()
     gpus = sorted(found, key=lambda gpu: gpu.order)
     return Discovery({gpu.name: gpu for gpu in gpus}, tuple(look.problems))
@@ -54,6 +55,7 @@ class _Look:
     host: Host
     mei: MeiIndex
     dmem: DmemCapacity
+    with_memory: bool
     problems: list[str] = field(default_factory=list)
 
     def all(self) -> Iterator[Gpu]:
@@ -112,7 +114,7 @@ class _Look:
         if gpu.driver in DRM_DRIVERS:
             gpu = _with_drm(gpu, facts)
             gpu = replace(gpu, mei=facts.mei(real_path, self.mei))
-        return self._with_memory(gpu, facts)
+        return self._with_memory(gpu, facts) if self.with_memory else gpu
 
     def _real_path(self, bdf: str) -> str:
         """Resolve the device. A link to another device would be that device a second time, under a wrong name."""

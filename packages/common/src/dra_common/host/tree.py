@@ -60,7 +60,7 @@ class FileTree:
 
         Raises HostNotFound, HostError (unreadable, a folder, not UTF-8, longer than the limit).
         """
-        data = self._try("read", path, lambda: _read(self._file(path), self._limit + 1))
+        data = self._try("read", path, lambda: self._content(path))
         if len(data) > self._limit:
             raise self._error("read", path, errno.EFBIG, f"longer than {self._limit} bytes")
         return self._text("read", path, data).removesuffix("\n")
@@ -118,7 +118,9 @@ class FileTree:
     # ------------------------------------------------------------------ paths
 
     def _resolve(self, path: str) -> str:
-        real = _kernel_path(self._join(path))
+        return self._require_inside(_kernel_path(self._join(path)))
+
+    def _require_inside(self, real: str) -> str:
         root = self._real_root or self._find_root()
         if real == root or real.startswith(root.rstrip("/") + "/"):
             return real
@@ -134,6 +136,18 @@ class FileTree:
         if name in ("", "."):
             raise OSError(errno.EINVAL, "not the name of a link")
         return os.path.join(self._resolve(folder), name)
+
+    def _content(self, path: str) -> bytes:
+        # Two walks of the path, where _file() and an open are three: most of a look at the machine is this.
+        name = self._join(path)
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            self._file(path)
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            self._require_inside(_opened(fd))
+            return _read(fd, self._limit + 1)
+        finally:
+            os.close(fd)
 
     def _file(self, path: str) -> str:
         # Looked at before it is opened: opening a fifo waits for ever, and opening a device node may act.
@@ -182,27 +196,29 @@ def _kernel_path(path: str) -> str:
     """Let the kernel resolve every link in one call; a tenth of the cost of os.path.realpath on sysfs paths."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
+        return _opened(fd)
+    finally:
+        os.close(fd)
+
+
+def _opened(fd: int) -> str:
+    """Return the path of an open file, as the kernel sees it."""
+    try:
         real = os.readlink(f"/proc/self/fd/{fd}")
     except FileNotFoundError:
         raise OSError(errno.EIO, "/proc is not mounted: links cannot be resolved") from None
-    finally:
-        os.close(fd)
     if real.endswith(_DELETED) and not os.path.lexists(real):
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     return real
 
 
-def _read(path: str, limit: int) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        chunks = []
-        # Never the whole limit at once: files of /proc/sys allocate what is asked for, and fail with ENOMEM.
-        while limit > 0 and (chunk := os.read(fd, min(limit, _CHUNK))):
-            chunks.append(chunk)
-            limit -= len(chunk)
-        return b"".join(chunks)
-    finally:
-        os.close(fd)
+def _read(fd: int, limit: int) -> bytes:
+    chunks = []
+    # Never the whole limit at once: files of /proc/sys allocate what is asked for, and fail with ENOMEM.
+    while limit > 0 and (chunk := os.read(fd, min(limit, _CHUNK))):
+        chunks.append(chunk)
+        limit -= len(chunk)
+    return b"".join(chunks)
 
 
 def _write(path: str, data: bytes) -> int:
