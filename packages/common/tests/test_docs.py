@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from dra_common.cdi import SpecDir, write_static
+from dra_common.cleanup import Cleanup
 from dra_common.cli import create
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
 from dra_common.definition import Definition
 from dra_common.driver import Discovery
 from dra_common.errors import DraError, HostError
 from dra_common.events import Events
+from dra_common.flock import try_lock
 from dra_common.garbage import Collector
 from dra_common.hotplug import subscribe
 from dra_common.inventory import Inventory
@@ -36,12 +41,13 @@ from dra_common.model import (
     Taint,
     TaintEffect,
 )
+from dra_common.ports import ApiServer
 from dra_common.publisher import Publisher
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler
 from dra_common.records import FileRecords
 from dra_common.settings import HostSettings, Settings, parse_endpoint
-from dra_common.simulate import Profile, SimulatedHost, Simulation, Simulator
+from dra_common.simulate import Profile, SimulatedHost, Simulation, Simulator, write_tree
 from dra_common.simulate.client import ControlClient
 from dra_common.slicer import Slicer
 from dra_common.slices import ServerFeatures, SliceContent, parse_features, to_slices
@@ -49,6 +55,7 @@ from dra_common.takeover import adopt_claims
 from dra_common.telemetry import Reason
 from dra_common.testing.apiserver import FakeApiServer
 from dra_common.testing.bench import Bench, config, soon
+from dra_common.testing.knobs import DRIVER as KNOBS
 from dra_common.testing.knobs import KnobDriver
 from dra_common.testing.kubelet import KubeletNode, MemoryClaims
 from dra_common.testing.waiting import wait_until
@@ -180,6 +187,47 @@ def no_events(stage: Stage) -> str:
         events.stop()
         client.close()
     return line
+
+
+def cleanup(stage: Stage) -> Cleanup:
+    """One that is refused before it asks the API server."""
+    for folder in ("plugins", "registry"):
+        (stage.root / folder).mkdir()
+    places = replace(
+        settings(stage),
+        kubelet_plugins_dir=stage.root / "plugins",
+        kubelet_registry_dir=stage.root / "registry",
+        cdi_dynamic_root=stage.root / "cdi",
+    )
+    return Cleanup(KnobDriver(), places, cast("ApiServer", None))
+
+
+def cleanup_beside_a_driver(stage: Stage) -> None:
+    refused = cleanup(stage)
+    lock = stage.root / "plugins" / KNOBS / "publish.lock"
+    lock.parent.mkdir()
+    descriptor = try_lock(lock)
+    lock.write_text("knob-driver 1.0\n")
+    try:
+        refused.run(print)
+    finally:
+        os.close(descriptor or 0)
+
+
+def cleanup_too_early(stage: Stage) -> None:
+    refused = cleanup(stage)
+    (stage.root / "plugins" / KNOBS / "claims").mkdir(parents=True)
+    for uid in ("u-1", "u-2"):
+        (stage.root / "plugins" / KNOBS / "claims" / f"{uid}.json").write_text("{")
+    refused.run(print)
+
+
+def no_device_nodes(stage: Stage) -> None:
+    def mknod(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    stage.patch.setattr(os, "mknod", mknod)
+    write_tree(Simulation(profiles={}), Profile(name="none"), stage.root / "machine", device_nodes=True)
 
 
 def rival_file(stage: Stage) -> None:
@@ -474,6 +522,9 @@ PRODUCERS: Mapping[str, Producer] = {
     "<file> defines the same CDI kind: with both files a runtime could use the devices of neither": rival_file,
     "a simulator is running in <folder> (process <pid>)": second_simulator,
     "<folder> holds files that are not a simulated machine": foreign_folder,
+    "cannot make device nodes in <folder>: <why>": no_device_nodes,
+    "<driver> runs on this node: <who>": cleanup_beside_a_driver,
+    "<n> claims on this node still have devices of <driver>: <claims>": cleanup_too_early,
     "<method> <path>: <status> <why>": refused,
     "<method> <path>: no connection: <why>": away,
     "node <name> is not known to the API server: <why>": unknown_node,

@@ -130,6 +130,11 @@ class SharedSpecDir:
                     self._remove_inherited()
                 remove_durably(self._notes / _INHERITED)
 
+    def files(self) -> tuple[Path, ...]:
+        """Return every file of ours in the transient folder, finished or not. Raises StateError."""
+        with cured(_SETTING):
+            return tuple(self._ours())
+
     # ------------------------------------------------------------------ names
 
     def _note(self, uid: str) -> Path:

@@ -105,6 +105,14 @@ class SpecDir:
         found = (uid_of(file, self._vendor, name) for file in files for name in self._classes)
         return frozenset(uid for uid in found if uid is not None)
 
+    def files(self) -> tuple[Path, ...]:
+        """Return every file of a claim that is here, finished or not. Raises StateError."""
+        with cured(SETTING):
+            found = names(self._folder)
+        return tuple(
+            self._folder / file for file in found if self._is_claims(file.removesuffix(TEMPORARY_SUFFIX))
+        )
+
     def drop_unfinished(self, uid: str) -> None:
         """Remove this claim's unfinished files. Raises StateError."""
         with cured(SETTING):
@@ -144,7 +152,10 @@ class SpecDir:
 
     def _is_temporary(self, file: str) -> bool:
         finished = file.removesuffix(TEMPORARY_SUFFIX)
-        return finished != file and any(uid_of(finished, self._vendor, name) for name in self._classes)
+        return finished != file and self._is_claims(finished)
+
+    def _is_claims(self, file: str) -> bool:
+        return any(uid_of(file, self._vendor, name) for name in self._classes)
 
 
 def _device_names(data: bytes, kind: str) -> Iterator[str]:

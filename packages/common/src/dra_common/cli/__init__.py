@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, TyperException
 
-from dra_common.cli import cdi, claims, compatibility, devices, run, simulate, slices, version
+from dra_common.cli import cdi, claims, cleanup, compatibility, devices, run, simulate, slices, version
 from dra_common.definition import Definition
 from dra_common.errors import DraError, SettingsError
 
@@ -28,7 +28,7 @@ def create(definition: Definition) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for module in (run, devices, slices, claims, cdi, simulate, version):
+    for module in (run, devices, slices, claims, cdi, simulate, cleanup, version):
         module.register(cli, definition)
     return cli
 

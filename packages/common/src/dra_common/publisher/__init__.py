@@ -15,6 +15,7 @@ from __future__ import annotations
 from dra_common.publisher.drops import Dropped, Drops
 from dra_common.publisher.loop import Publisher
 from dra_common.publisher.probe import Probe
+from dra_common.publisher.session import selector_of
 from dra_common.publisher.status import PublisherStatus
 from dra_common.publisher.sync import SLICES, Owner, SyncPlan, plan_sync
 from dra_common.publisher.timing import Timing
@@ -32,4 +33,5 @@ __all__ = [
     "SyncPlan",
     "Timing",
     "plan_sync",
+    "selector_of",
 ]
