@@ -33,6 +33,17 @@ print(json.dumps({"modules": sorted(sys.modules), "rss": rss}))
 """
 
 
+POD = """
+import json, sys
+from pathlib import Path
+from dra_common.cluster import config, connect
+
+config.SERVICE_ACCOUNT = Path(sys.argv[1])
+connect().close()
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with FakeApiServer() as server:
@@ -58,6 +69,21 @@ def test_the_models_are_not_loaded(process: dict[str, Any]) -> None:
 def test_nothing_of_the_tests_is_loaded(process: dict[str, Any]) -> None:
     unwanted = ("dra_common.testing", "kubernetes.aio", "aiohttp", "grpc")
     assert [name for name in process["modules"] if name.startswith(unwanted)] == []
+
+
+def test_a_pod_loads_nothing_that_only_a_kubeconfig_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("token", "ca.crt"):
+        (tmp_path / name).write_text("something")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    command = [sys.executable, "-c", POD, str(tmp_path)]
+    modules = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    assert "kubernetes.client.api_client" in modules
+    unwanted = ("oauthlib", "requests", "websocket", "kubernetes.config.kube_config", "kubernetes.dynamic")
+    unwanted += ("kubernetes.stream", "kubernetes.informer", "kubernetes.watch", "kubernetes.leaderelection")
+    assert [name for name in modules if name.startswith(unwanted)] == []
 
 
 def test_the_memory_stays_small(process: dict[str, Any]) -> None:

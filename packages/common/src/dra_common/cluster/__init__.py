@@ -1,5 +1,11 @@
 """The API server as this project uses it; the only place that imports ``kubernetes``."""
 
+# ruff: noqa: E402 - what is skipped has to be said before anything below imports it
+
+from dra_common.cluster.lean import skip_init
+
+skip_init("kubernetes", "kubernetes.config")
+
 from dra_common.cluster.claims import ClusterClaims
 from dra_common.cluster.client import ClusterClient
 from dra_common.cluster.config import connect

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import yaml
 from kubernetes.client import Configuration
-from kubernetes.config import load_kube_config
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.config.incluster_config import InClusterConfigLoader
 
@@ -69,6 +68,9 @@ def _read_token(path: Path, configuration: Configuration) -> None:
 
 
 def _from_file(path: Path, configuration: Configuration) -> None:
+    # Only here, and in no pod: it comes with every way to log in that a kubeconfig can name.
+    from kubernetes.config.kube_config import load_kube_config  # noqa: PLC0415
+
     _check(path)
     # The library's default is http://localhost: a kubeconfig without a server would silently mean that.
     configuration.host = ""
