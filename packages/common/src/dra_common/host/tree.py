@@ -231,7 +231,7 @@ def _write(path: str, data: bytes) -> int:
 
 
 def _is_text(name: str) -> bool:
-    return not any("\udc80" <= char <= "\udcff" for char in name)
+    return name.isascii() or not any("\udc80" <= char <= "\udcff" for char in name)
 
 
 def _shown(path: str) -> str:
