@@ -113,7 +113,9 @@ class _Look:
         gpu = _with_sriov(gpu, facts)
         if gpu.driver in DRM_DRIVERS:
             gpu = _with_drm(gpu, facts)
-            gpu = replace(gpu, mei=facts.mei(real_path, self.mei))
+            # The firmware that MEI leads to is the card's: a VF has no way to it.
+            if gpu.kind != "vf":
+                gpu = replace(gpu, mei=facts.mei(real_path, self.mei))
         return self._with_memory(gpu, facts) if self.with_memory else gpu
 
     def _real_path(self, bdf: str) -> str:
