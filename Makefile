@@ -2,8 +2,11 @@
 
 MAKEFLAGS += --no-print-directory
 HATCH := .venv/bin/hatch
+CLUSTER = PYTHONPATH=e2e $(HATCH) run python -m harness
+# Which Kubernetes (a folder of e2e/tools), feature gates and API versions: make e2e K8S=1.34 GATES=A=true,B=false SERVED=...
+export K8S GATES SERVED
 
-.PHONY: help demo bench fuzz test test-all kills lint format protos clean
+.PHONY: help demo bench fuzz test test-all kills e2e e2e-tools cluster cluster-down lint format protos clean
 
 help:
 	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
@@ -12,6 +15,8 @@ help:
 	@echo "make test       all tests, on the newest CPython of 3.11-3.13 here; ARGS goes to pytest"
 	@echo "make test-all   all tests on each of them"
 	@echo "make kills      the driver is killed, and its disk fails, at every change it makes; prints how many"
+	@echo "make e2e        tests against a real one-node Kubernetes, as root; K8S=1.34 GATES=Name=false; ARGS goes to pytest"
+	@echo "make cluster    the same Kubernetes with a shell to play in, as root; ends with make cluster-down"
 	@echo "make lint       ruff, mypy, import contracts, stale generated files"
 	@echo "make format     let ruff rewrite what it can"
 	@echo "make protos     generate the gRPC stubs again"
@@ -41,6 +46,24 @@ kills:
 	@tools/prepare.sh
 	@KILLS=$(or $(KILLS),all) $(HATCH) run python -m pytest -q -n auto packages/common/tests/test_kills.py $(ARGS)
 
+# The programs are built before pytest, which would hide the progress.
+e2e:
+	@tools/prepare.sh
+	@$(CLUSTER) build
+	@$(HATCH) run python -m pytest -q -p no:cacheprovider e2e/tests $(ARGS)
+
+e2e-tools:
+	@tools/prepare.sh
+	@$(CLUSTER) build
+
+cluster:
+	@tools/prepare.sh
+	@$(CLUSTER) up -- $(ARGS)
+
+cluster-down:
+	@tools/prepare.sh
+	@$(CLUSTER) down
+
 lint:
 	@tools/prepare.sh
 	@$(HATCH) run python tools/lint.py
@@ -55,5 +78,5 @@ protos:
 	@$(HATCH) run protos
 
 clean:
-	@rm -rf .venv .hatch .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist .fuzz
-	@find packages tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf .venv .hatch .e2e .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist .fuzz
+	@find packages tools e2e -name __pycache__ -type d -prune -exec rm -rf {} +

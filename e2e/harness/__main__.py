@@ -1,0 +1,126 @@
+"""Command line of the cluster: `python -m harness build|up|exec|down|hold`; `make cluster` and `make e2e` call it."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from harness import daemon
+from harness.checks import check_machine, install_missing
+from harness.errors import HarnessError
+from harness.settings import DEFAULT_MINOR, OUTPUT, Settings, minors, switches
+from harness.tools import cache_folder, tools
+
+SHELL = ("bash", "--norc", "-i")
+PROMPT = r"\[\e[1m\]e2e-node\[\e[0m\]:\w\$ "
+USAGE = """
+Kubernetes {minor}, one node, in namespaces of its own. In this shell kubectl, helm and ctr know it:
+  kubectl get nodes,pods -A
+  kubectl run -it --rm --image=e2e.local/busybox:1 --image-pull-policy=Never try -- sh
+Its logs are in {logs}. Leaving the shell does not end it; `make cluster` opens another one,
+`make cluster-down` ends it and leaves nothing."""
+
+
+def say(text: str) -> None:
+    """Tell the user how far it is; on a terminal in one line that is written over."""
+    if sys.stderr.isatty():
+        print(
+            f"\r\x1b[Ke2e: {text}"[:160], end="\n" if text.endswith(".") else "", file=sys.stderr, flush=True
+        )
+    else:
+        print(f"e2e: {text}", file=sys.stderr, flush=True)
+
+
+def settings(options: argparse.Namespace) -> Settings:
+    """Check the machine, get the tools, and give the settings of a cluster."""
+    switched = switches(options.gates), switches(options.served)
+    check_machine()
+    built = tools(options.k8s, say)
+    return Settings(built.programs, built.images, options.logs, *switched)
+
+
+def build(options: argparse.Namespace) -> int:
+    """Install and build what is needed and not there."""
+    install_missing(say)
+    check_machine()
+    start = time.monotonic()
+    before = set(cache_folder().glob("*"))
+    folder = tools(options.k8s, say).folder
+    if folder not in before:
+        say(f"built {folder} in {time.monotonic() - start:.0f} s.")
+    return 0
+
+
+def hold(options: argparse.Namespace) -> int:
+    """Be the owner of a cluster until a signal."""
+    daemon.hold(settings(options), options.state)
+    return 0
+
+
+def up(options: argparse.Namespace) -> int:
+    """Make a cluster if there is none, and open a shell in it, or run what was said."""
+    found = daemon.running(options.state)
+    if found is None:
+        settings(options)
+        start = time.monotonic()
+        found = daemon.up(_same(options), options.state)
+        say(f"the node is Ready after {time.monotonic() - start:.1f} s.")
+    if options.command:
+        return daemon.execute(found, options.command)
+    print(USAGE.format(minor=options.k8s, logs=options.logs), file=sys.stderr)
+    if not sys.stdin.isatty():
+        return 0
+    found.environment["PS1"] = PROMPT
+    return daemon.execute(found, SHELL)
+
+
+def _same(options: argparse.Namespace) -> list[str]:
+    names = ("k8s", "gates", "served", "logs", "state")
+    return [f"--{name}={getattr(options, name)}" for name in names]
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run a program in the cluster that is there."""
+    found = daemon.running(options.state)
+    if found is None:
+        raise HarnessError("no cluster is running", cure="start one with `make cluster`")
+    return daemon.execute(found, options.command or SHELL)
+
+
+def down(options: argparse.Namespace) -> int:
+    """End the cluster that is there."""
+    say("the cluster is gone." if daemon.down(options.state) else "no cluster was running.")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    commands = {"build": build, "up": up, "exec": execute, "down": down, "hold": hold}
+    described = argparse.ArgumentParser(prog="harness", description=__doc__)
+    described.add_argument("action", choices=commands)
+    described.add_argument("--k8s", default=os.environ.get("K8S") or DEFAULT_MINOR, help=", ".join(minors()))
+    described.add_argument("--gates", default=os.environ.get("GATES", ""), help="NAME=true,NAME=false")
+    described.add_argument("--served", default=os.environ.get("SERVED", ""), help="GROUP/VERSION=true,…")
+    described.add_argument("--logs", type=Path, default=OUTPUT / "logs")
+    described.add_argument(
+        "--state", type=Path, default=daemon.STATE, help="file that says where the cluster is"
+    )
+    described.add_argument("command", nargs="*", help="of up and exec: what to run in the cluster")
+    described.set_defaults(actions=commands)
+    return described
+
+
+def main() -> int:
+    """Return the exit code; what can go wrong is one line."""
+    options = parser().parse_args()
+    try:
+        code: int = options.actions[options.action](options)
+    except HarnessError as error:
+        print(f"e2e: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
