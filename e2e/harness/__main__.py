@@ -64,6 +64,7 @@ def up(options: argparse.Namespace) -> int:
     if found is None:
         settings(options)
         start = time.monotonic()
+        say("starting the cluster")
         found = daemon.up(_same(options), options.state)
         say(f"the node is Ready after {time.monotonic() - start:.1f} s.")
     if options.command:

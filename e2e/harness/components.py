@@ -19,6 +19,8 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 AUDIT = "audit.json"
 CNI_PLUGINS = "/usr/lib/cni"
 PAUSE_IMAGE = "e2e.local/pause:1"
+# Both would make it in /usr.
+FLEX_VOLUMES = "/var/lib/kubelet/volume-plugins"
 PODS = "10.244.0.0/24"
 # In the order in which they are started.
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -88,6 +90,7 @@ def _controller_manager(_: Settings) -> dict[str, str]:
         "leader-elect": "false",
         "allocate-node-cidrs": "false",
         "bind-address": "127.0.0.1",
+        "flex-volume-plugin-dir": FLEX_VOLUMES,
     }
 
 
@@ -188,7 +191,7 @@ state = "/run/containerd/state"
 disabled_plugins = [
   "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper",
   "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.erofs",
-  "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing",
+  "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing", "io.containerd.internal.v1.opt",
 ]
 [grpc]
 address = "{CONTAINERD_SOCKET}"
@@ -223,6 +226,7 @@ def kubelet_configuration(settings: Settings) -> dict[str, object]:
         "failCgroupV1": False,
         "failSwapOn": False,
         "makeIPTablesUtilChains": False,
+        "volumePluginDir": FLEX_VOLUMES,
         "resolvConf": str(CONF / "resolv.conf"),
         "address": ADDRESS,
         # Only processes of this network can reach it.

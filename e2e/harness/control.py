@@ -31,7 +31,7 @@ class Control:
     def spawn(self, name: str) -> None:
         """Start a component, without waiting for it."""
         command = components.command(_known(name), self.settings, self._flags.get(name, {}))
-        self._sandbox.start(name, command, self._sandbox.environment)
+        self._sandbox.start(name, command)
 
     def start(self, name: str) -> None:
         """Start a component that does not run, and wait until it serves."""

@@ -72,7 +72,11 @@ def up(arguments: Sequence[str], state: Path = STATE) -> Running:
             stderr=out,
             start_new_session=True,
         )
-    wait_for(lambda: running(state) or process.poll() is not None, "the cluster", START)
+    try:
+        wait_for(lambda: running(state) or process.poll() is not None, "the cluster", START)
+    except BaseException:
+        process.terminate()
+        raise
     found = running(state)
     if found is None:
         raise HarnessError(log.read_text().strip().removeprefix("e2e: ") or f"it said nothing, see {log}")

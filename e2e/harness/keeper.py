@@ -86,7 +86,7 @@ def explain(error: OSError | HarnessError) -> str:
     if isinstance(error, HarnessError):
         return str(error)
     cure = " (run as root, outside a container that forbids namespaces)" if error.errno in (1, 13, 28) else ""
-    return f"{error.filename}: {error.strerror}{cure}"
+    return f"{error.filename or 'the keeper of the cluster'}: {error.strerror}{cure}"
 
 
 def sweep(cgroups: Sequence[Hierarchy]) -> None:

@@ -1,8 +1,8 @@
 """What makes a few namespaces look like a machine: mounts, network, boot id. Runs as process 1 inside them.
 
 Nothing of it is on the host. ``/run`` is a new tmpfs, whose folder ``disk`` plays the disk that survives a reboot;
-``/etc`` and ``/var`` are overlays that keep on that tmpfs what is written; kernel settings that a kubelet would change
-are files over them.
+``/etc``, ``/opt`` and ``/var`` are overlays that keep on that tmpfs what is written; kernel settings that a kubelet
+would change are files over them.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ LOGS = RUN / "logs"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 # On the disk itself and not on an overlay: snapshots of containers are overlays, and those cannot be stacked.
 OWN_FOLDERS = {"/var/lib/kubelet": DISK / "kubelet", "/var/lib/containerd": DISK / "containerd"}
-OVERLAYS = ("/etc", "/var")
+OVERLAYS = ("/etc", "/opt", "/var")
 # As the kubelet wants them (its setupKernelTunables); it would set them for the whole host.
 TUNABLES = {
     "vm/overcommit_memory": "1",

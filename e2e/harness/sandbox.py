@@ -102,10 +102,10 @@ class Sandbox:
                 raise HarnessError("process 1 of the cluster is gone") from None
             return self._hear()
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+    def start(self, name: str, command: Sequence[str]) -> int:
         """Start a program as a child of process 1, with a log of its name; its process id inside."""
-        full = self.environment | dict(environment)
-        pid: int = self.ask("start", name=name, command=list(command), environment=full)["pid"]
+        request = {"name": name, "command": list(command), "environment": self.environment}
+        pid: int = self.ask("start", **request)["pid"]
         return pid
 
     def signal(self, name: str, number: signal.Signals) -> None:
@@ -164,7 +164,7 @@ class Sandbox:
             try:
                 if (process / "ns" / "pid").readlink() == own and _innermost_pid(process) == inside:
                     return int(process.name)
-            except FileNotFoundError:  # it ended meanwhile
+            except OSError:  # it ended meanwhile, or is one of those that nobody may look at
                 continue
         raise HarnessError(f"no process {inside} in the cluster")
 

@@ -15,7 +15,7 @@ from harness.sandbox import HARNESS, entering
 from harness.waiting import wait_for
 
 # Where a node would write, were it not kept from it.
-FOLDERS = ("/etc", "/opt", "/run", "/var", "/var/lib", "/var/log", "/root")
+FOLDERS = ("/etc", "/opt", "/root", "/run", "/usr/lib", "/usr/libexec", "/var", "/var/lib", "/var/log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def processes_in(namespace: str) -> list[str]:
         try:
             if pid_namespace(int(process.name)) == namespace:
                 found.append((process / "comm").read_text().strip())
-        except (FileNotFoundError, ProcessLookupError):
+        except OSError:
             continue
     return found
 
