@@ -45,7 +45,7 @@ class _Connection(http.client.HTTPSConnection):
 
 
 class Api:
-    """Requests as one user; safe to use from several threads, each has a connection of its own."""
+    """Requests as one user; safe to use from several threads. Connections are kept until ``close()``."""
 
     def __init__(self, sandbox: Sandbox, certificate: str, token: str) -> None:
         self._sandbox = sandbox
@@ -53,7 +53,15 @@ class Api:
         # The API server's own certificate says less than a strict check of Python 3.13 wants.
         self._context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         self._token = token
-        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+
+    def close(self) -> None:
+        """Close the connections that nobody is using."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
     def request(
         self,
@@ -116,26 +124,32 @@ class Api:
     def _exchange(
         self, method: str, path: str, data: str | None, headers: Mapping[str, str]
     ) -> tuple[int, str]:
-        kept: _Connection | None = getattr(self._local, "connection", None)
+        request = (method, path, data, dict(headers))
+        with self._lock:
+            kept = self._idle.pop() if self._idle else None
+        if kept is not None:
+            try:
+                return self._once(kept, *request)
+            except TimeoutError as error:
+                raise Unanswered(f"{method} {path}: {error!r}") from None
+            except (OSError, http.client.HTTPException):
+                pass  # it was closed while nobody used it
         try:
-            if kept is not None:
-                try:
-                    return _once(kept, method, path, data, headers)
-                except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-                    kept.close()  # it was closed while nobody used it
-            self._local.connection = new = _Connection(self._sandbox, self._context)
-            return _once(new, method, path, data, headers)
+            return self._once(_Connection(self._sandbox, self._context), *request)
         except (OSError, http.client.HTTPException) as error:
-            self._local.connection = None
             raise Unanswered(f"{method} {path}: {error!r}") from None
 
-
-def _once(
-    connection: _Connection, method: str, path: str, data: str | None, headers: Mapping[str, str]
-) -> tuple[int, str]:
-    connection.request(method, path, data, dict(headers))
-    answer = connection.getresponse()
-    return answer.status, answer.read().decode()
+    def _once(self, connection: _Connection, *request: Any) -> tuple[int, str]:  # noqa: ANN401 # as request() takes it
+        try:
+            connection.request(*request)
+            answer = connection.getresponse()
+            result = answer.status, answer.read().decode()
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._idle.append(connection)
+        return result
 
 
 def _parse(text: str) -> Json:

@@ -43,6 +43,7 @@ class Cluster:
     def __init__(self, settings: Settings) -> None:
         self.sandbox = Sandbox(settings.logs, f"{settings.programs}:{SYSTEM_PATH}")
         self.control = Control(self.sandbox, settings)
+        self._apis: dict[str, Api] = {}
         self.sandbox.environment |= {
             "KUBECONFIG": str(CONF / "admin.kubeconfig"),
             "CONTAINERD_ADDRESS": CONTAINERD_SOCKET,
@@ -62,6 +63,8 @@ class Cluster:
 
     def close(self) -> None:
         """End everything; nothing of it is left on the host."""
+        for api in self._apis.values():
+            api.close()
         self.sandbox.close()
 
     @property
@@ -161,7 +164,10 @@ class Cluster:
 
     def api_as(self, token: str) -> Api:
         """Give the API server for whoever has this token."""
-        return Api(self.sandbox, self.path(str(PKI / "apiserver.crt")).read_text(), token)
+        if token not in self._apis:
+            certificate = self.path(str(PKI / "apiserver.crt")).read_text()
+            self._apis[token] = Api(self.sandbox, certificate, token)
+        return self._apis[token]
 
     def run(
         self,
