@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from dra_common.testing.allocator import Allocator, Reason, Unsatisfiable
+from dra_common.testing.allocator import Allocation, Allocator, Reason, Unsatisfiable
 from dra_common.testing.objects import (
     Object,
     alternative,
@@ -284,20 +284,11 @@ def test_every_alternative_is_explained() -> None:
     ]
 
 
-def test_device_that_may_be_shared_is_outside_this_allocator() -> None:
-    reason = only(refuse(claim(want()), slice_of(gpu("a", allowMultipleAllocations=True))), "a")
-    assert (reason.clause, "KEP-5075" in reason.detail) == ("shared", True)
-
-
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
         (claim({"name": "r"}), "request r: has neither 'exactly' nor 'firstAvailable'"),
         (claim(want(allocationMode="Some")), "request gpu: allocationMode 'Some' is not known"),
-        (
-            claim(want(capacity={"requests": {}})),
-            "request gpu: capacity requests (KEP-5075) are not supported",
-        ),
         (claim(want(selectors=[{"jq": "."}])), "request gpu has a selector that is not CEL"),
         (claim(want(), constraints=[{"requests": []}]), "constraint 1 is of no known kind"),
         ({**allocated("x", "a")}, "is allocated already"),
@@ -306,6 +297,48 @@ def test_device_that_may_be_shared_is_outside_this_allocator() -> None:
 def test_claim_that_the_scheduler_would_not_take(wanted: Object, reason: str) -> None:
     (text,) = texts(refuse(wanted, slice_of(gpu("a"))))
     assert text.startswith(reason)
+
+
+def test_pool_of_several_nodes_is_whole_only_with_the_slices_of_others() -> None:
+    pool = {"name": "rack", "generation": 1, "resourceSliceCount": 2}
+    here = slice_of(gpu("a"), name="0", pool=pool)
+    there = resource_slice(gpu("b"), driver=DRIVER, node="node-b", name="1", pool=pool)
+    assert texts(refuse(claim(want()), here))[0] == (
+        "pool gpu.intel.com/rack is incomplete: 1 of 2 slices of generation 1"
+    )
+    assert isinstance(Allocator([here, there], [CLASS], node=NODE).allocate(claim(want())), Allocation)
+    newer = {**there, "spec": {**there["spec"], "pool": {**pool, "generation": 2}}}
+    # Other nodes have the next generation already: what this one has is obsolete.
+    assert texts(refuse(claim(want()), here, newer)) == [
+        "request gpu: wants 1 device of class gpu.intel.com; 0 of the node's 0 fit"
+    ]
+
+
+def counted(name: str, amount: str) -> Object:
+    return gpu(name, consumesCounters=[{"counterSet": "card", "counters": {"vfs": {"value": amount}}}])
+
+
+def test_devices_of_other_nodes_consume_the_same_counters() -> None:
+    pool = {"name": "rack", "generation": 1, "resourceSliceCount": 3}
+    card = {"name": "card", "counters": {"vfs": {"value": "2"}}}
+    slices = [
+        resource_slice(driver=DRIVER, node=None, name="0", pool=pool, sharedCounters=[card]),
+        slice_of(counted("a", "2"), name="1", pool=pool),
+        resource_slice(counted("b", "1"), driver=DRIVER, node="node-b", name="2", pool=pool),
+    ]
+    elsewhere = allocated("other", "b")
+    elsewhere["status"]["allocation"]["devices"]["results"][0]["pool"] = "rack"
+    outcome = refuse(claim(want()), *slices, allocated=[elsewhere])
+    assert only(outcome, "a").detail == "needs 2 of counter card.vfs, 1 is left"
+
+
+def test_counter_that_was_lowered_below_what_is_in_use_closes_the_pool() -> None:
+    card = [{"name": name, "counters": {"vfs": {"value": "1"}}} for name in ("card", "other")]
+    counters = slice_of(name="0", count=2, sharedCounters=card)
+    free = gpu("b", consumesCounters=[{"counterSet": "other", "counters": {"vfs": {"value": "1"}}}])
+    devices = slice_of(counted("a", "2"), free, gpu("c"), name="1", count=2)
+    outcome = refuse(claim(want(count=2)), counters, devices, allocated=[allocated("one", "a")])
+    assert only(outcome, "b").detail == "counter card.vfs of its pool is overdrawn"
 
 
 def test_search_gives_up_after_too_many_steps() -> None:

@@ -11,10 +11,13 @@
 
 Objects are dicts as the API server stores them (resource.k8s.io/v1). Selectors are real CEL (:mod:`.cel`). Supported:
 ``exactly`` (ExactCount, All), ``firstAvailable``, selectors of class and request, matchAttribute and distinctAttribute,
-adminAccess, taints and tolerations, shared counters, several drivers in one claim, incomplete and invalid pools. Not
-supported: devices that allow multiple allocations (KEP-5075), slices with a node selector or a node per device.
+adminAccess, taints and tolerations, shared counters, devices that allow multiple allocations and requests for an amount
+of their capacity, several drivers in one claim, incomplete and invalid pools. Not supported: slices with a node
+selector or a node per device, binding conditions, several claims of a pod at once.
 
-Semantics: KEP-4381, KEP-4816 (firstAvailable), KEP-5055 (taints), KEP-4815 (counters). Needs the extra ``testing``.
+Semantics: KEP-4381, KEP-4816 (firstAvailable), KEP-5055 (taints), KEP-4815 (counters), KEP-5075 (consumable capacity);
+where these leave it open, those of the scheduler of Kubernetes 1.37, to which ``e2e/tests/test_allocator.py`` compares
+it. Needs the extra ``testing``.
 """
 
 from dra_common.testing.allocator.allocator import Allocator

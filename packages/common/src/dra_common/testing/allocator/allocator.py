@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dra_common.testing.allocator.constraints import read_constraints
-from dra_common.testing.allocator.outcome import Allocation, DeviceId, Reason, Stop, Unsatisfiable
+from dra_common.testing.allocator.outcome import Allocation, Reason, Stop, Unsatisfiable
 from dra_common.testing.allocator.pools import gather_pools
 from dra_common.testing.allocator.requests import read_requests
 from dra_common.testing.allocator.result import status_allocation
 from dra_common.testing.allocator.search import Search
+from dra_common.testing.allocator.usage import claim_name, read_usage
 
 
 class Allocator:
@@ -39,7 +40,7 @@ class Allocator:
         self._node = node or _only_node(slices)
         self._slices = slices
         self._classes = {item["metadata"]["name"]: item for item in classes}
-        self._in_use = dict(_in_use(allocated))
+        self._in_use = read_usage(allocated)
         self._step_limit = step_limit
 
     def allocate(self, claim: Mapping[str, Any]) -> Allocation | Unsatisfiable:
@@ -62,21 +63,6 @@ class Allocator:
             self._in_use,
             self._step_limit,
         )
-
-
-def claim_name(claim: Mapping[str, Any]) -> str:
-    """Return ``namespace/name``."""
-    metadata = claim["metadata"]
-    return f"{metadata.get('namespace', 'default')}/{metadata['name']}"
-
-
-def _in_use(claims: Iterable[Mapping[str, Any]]) -> Iterable[tuple[DeviceId, str]]:
-    """Devices that claims have for themselves; adminAccess takes nothing from anybody."""
-    for claim in claims:
-        allocation = claim.get("status", {}).get("allocation") or {}
-        for result in allocation.get("devices", {}).get("results", ()):
-            if not result.get("adminAccess"):
-                yield DeviceId(result["driver"], result["pool"], result["device"]), claim_name(claim)
 
 
 def _only_node(slices: Iterable[Mapping[str, Any]]) -> str:

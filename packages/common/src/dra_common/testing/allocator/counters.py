@@ -23,7 +23,7 @@ class Counters:
             for counter, amount in counters.items()
         }
         for pool in pools:
-            for candidate in pool.candidates if not pool.problem else ():
+            for candidate in (*pool.candidates, *pool.elsewhere) if not pool.problem else ():
                 if candidate.id in in_use:
                     self.take(candidate)
 
@@ -32,6 +32,13 @@ class Counters:
         for key, amount in _needs(candidate):
             if self._left[key] < amount:
                 return f"needs {amount} of counter {key[2]}.{key[3]}, {max(self._left[key], Fraction(0))} is left"
+        return self._overdrawn(candidate) if candidate.consumes else ""
+
+    def _overdrawn(self, candidate: Candidate) -> str:
+        """After a driver has lowered a counter the scheduler takes nothing that consumes any of the pool's."""
+        for (driver, pool, name, counter), left in self._left.items():
+            if left < 0 and (driver, pool) == candidate.id[:2]:
+                return f"counter {name}.{counter} of its pool is overdrawn"
         return ""
 
     def take(self, candidate: Candidate) -> None:

@@ -14,14 +14,14 @@ Clause: TypeAlias = Literal[
     "request selector",
     "allocated",
     "picked",
-    "shared",
+    "capacity",
     "counters",
     "taint",
     "constraint",
     "count",
     "limit",
 ]
-"""Which rule said no. *picked*: the device is in this allocation already. *shared*: it allows multiple allocations."""
+"""Which rule said no. *picked*: the device is in this allocation already."""
 
 
 class DeviceId(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -36,6 +36,11 @@ class Candidate:
             entry["counterSet"]: _amounts(entry["counters"]) for entry in self.raw.get("consumesCounters", ())
         }
 
+    @property
+    def shared(self) -> bool:
+        """Whether it allows multiple allocations (KEP-5075)."""
+        return self.raw.get("allowMultipleAllocations") is True
+
     def attribute(self, name: str) -> Mapping[str, Any] | None:
         """Return the value of a fully qualified attribute, also if it is published without the driver's domain."""
         attributes: Mapping[str, Any] = self.raw.get("attributes", {})
@@ -46,11 +51,15 @@ class Candidate:
 
 @dataclass(eq=False)
 class Pool:
-    """All slices of one pool at its highest generation. ``problem`` says why nothing may be taken from it."""
+    """All slices of one pool at its highest generation. ``problem`` says why nothing may be taken from it.
+
+    ``elsewhere`` are devices that only other nodes can use; they consume the same counters.
+    """
 
     driver: str
     name: str
     candidates: tuple[Candidate, ...] = ()
+    elsewhere: tuple[Candidate, ...] = ()
     counters: Amounts = field(default_factory=dict)
     problem: str = ""
 
@@ -58,35 +67,59 @@ class Pool:
         return f"{self.driver}/{self.name}"
 
 
+Slices = Sequence[Mapping[str, Any]]
+
+
 def gather_pools(slices: Iterable[Mapping[str, Any]], node: str) -> tuple[Pool, ...]:
     """Return the pools that ``node`` can use, sorted by driver and name; incomplete and invalid ones too."""
     pools: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for item in slices:
-        spec = item["spec"]
-        if spec.get("nodeName") == node or spec.get("allNodes") is True:
-            pools.setdefault((spec["driver"], spec["pool"]["name"]), []).append(item)
-    return tuple(_pool(*key, pools[key]) for key in sorted(pools))
+    for item in sorted(slices, key=lambda item: str(item["metadata"]["name"])):
+        pools.setdefault((item["spec"]["driver"], item["spec"]["pool"]["name"]), []).append(item)
+    gathered = (_pool(*key, pools[key], node) for key in sorted(pools))
+    return tuple(pool for pool in gathered if pool)
 
 
-def _pool(driver: str, name: str, slices: Sequence[Mapping[str, Any]]) -> Pool:
-    generation = max(item["spec"]["pool"]["generation"] for item in slices)
-    current = [item for item in slices if item["spec"]["pool"]["generation"] == generation]
-    current.sort(key=lambda item: item["metadata"]["name"])
-    wanted = current[0]["spec"]["pool"]["resourceSliceCount"]
-    if len(current) != wanted:
-        problem = f"incomplete: {len(current)} of {wanted} slices of generation {generation}"
+def _pool(driver: str, name: str, slices: Slices, node: str) -> Pool | None:
+    """None: no slice is for the node, or those that are belong to a generation that is being replaced elsewhere."""
+    here = _newest([item for item in slices if _is_for(item, node)])
+    if not here:
+        return None
+    generation, wanted = (here[0]["spec"]["pool"][key] for key in ("generation", "resourceSliceCount"))
+    whole = here
+    if len(here) != wanted:
+        whole = _newest(slices)
+        if whole[0]["spec"]["pool"]["generation"] != generation:
+            return None
+    if len(whole) != wanted:
+        problem = f"incomplete: {len(whole)} of {wanted} slices of generation {generation}"
         return Pool(driver, name, problem=problem)
-    candidates = tuple(_candidates(driver, name, current))
-    sets = [entry for item in current for entry in item["spec"].get("sharedCounters", ())]
-    pool = Pool(driver, name, candidates, {entry["name"]: _amounts(entry["counters"]) for entry in sets})
+    others = [item for item in whole if item not in here]
+    sets = [entry for item in whole for entry in item["spec"].get("sharedCounters", ())]
+    counters = {entry["name"]: _amounts(entry["counters"]) for entry in sets}
+    pool = Pool(driver, name, _candidates(here), _candidates(others), counters)
     pool.problem = _fault(pool, [entry["name"] for entry in sets])
     return pool
 
 
-def _candidates(driver: str, pool: str, slices: Sequence[Mapping[str, Any]]) -> Iterator[Candidate]:
-    for item in slices:
-        for device in item["spec"].get("devices", ()):
-            yield Candidate(DeviceId(driver, pool, device["name"]), device, item["spec"].get("nodeName"))
+def _newest(slices: Slices) -> Slices:
+    highest = max((item["spec"]["pool"]["generation"] for item in slices), default=0)
+    return [item for item in slices if item["spec"]["pool"]["generation"] == highest]
+
+
+def _is_for(item: Mapping[str, Any], node: str) -> bool:
+    return item["spec"].get("nodeName") == node or item["spec"].get("allNodes") is True
+
+
+def _candidates(slices: Slices) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(
+            DeviceId(item["spec"]["driver"], item["spec"]["pool"]["name"], device["name"]),
+            device,
+            item["spec"].get("nodeName"),
+        )
+        for item in slices
+        for device in item["spec"].get("devices", ())
+    )
 
 
 def _fault(pool: Pool, sets: Sequence[str]) -> str:
@@ -95,7 +128,7 @@ def _fault(pool: Pool, sets: Sequence[str]) -> str:
         twice = next((value for value in values if list(values).count(value) > 1), None)
         if twice is not None:
             return f"invalid: duplicate {kind} {twice}"
-    for candidate in pool.candidates:
+    for candidate in (*pool.candidates, *pool.elsewhere):
         for name, counters in candidate.consumes.items():
             for counter in counters:
                 if counter not in pool.counters.get(name, {}):

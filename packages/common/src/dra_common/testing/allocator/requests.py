@@ -19,6 +19,7 @@ class Request:
         device_class: the DeviceClass object.
         selectors: CEL expressions of the request.
         count: number of devices; without meaning for mode All.
+        capacity: name -> least amount of it that a device must give (KEP-5075).
     """
 
     name: str
@@ -29,6 +30,7 @@ class Request:
     count: int
     admin: bool
     tolerations: Sequence[Mapping[str, Any]]
+    capacity: Mapping[str, str]
 
     @property
     def class_name(self) -> str:
@@ -74,8 +76,7 @@ def _request(
         raise Stop(Reason("class", f"DeviceClass {class_name} does not exist", name))
     if mode not in ("ExactCount", "All"):
         raise Stop(Reason("claim", f"allocationMode {mode!r} is not known", name))
-    if entry.get("capacity"):
-        raise Stop(Reason("claim", "capacity requests (KEP-5075) are not supported by this allocator", name))
+    capacity = entry.get("capacity", {}).get("requests", {})
     return Request(
         name=name,
         base=base,
@@ -85,6 +86,7 @@ def _request(
         count=entry.get("count", 1),
         admin=entry.get("adminAccess") is True,
         tolerations=entry.get("tolerations", ()),
+        capacity={key: str(value) for key, value in capacity.items()},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
+from uuid import uuid4
 
 from dra_common.testing.allocator.requests import Request
 from dra_common.testing.allocator.search import Pick
@@ -33,6 +34,10 @@ def _result(pick: Pick) -> dict[str, Any]:
         result["adminAccess"] = True
     if pick.request.tolerations:
         result["tolerations"] = deepcopy(list(pick.request.tolerations))
+    if pick.candidate.shared:
+        result["shareID"] = str(uuid4())
+    if pick.share:
+        result["consumedCapacity"] = dict(pick.share)
     return result
 
 

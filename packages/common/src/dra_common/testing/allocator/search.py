@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dra_common.testing.allocator.constraints import Constraint
 from dra_common.testing.allocator.counters import Counters
@@ -11,6 +11,8 @@ from dra_common.testing.allocator.outcome import Clause, DeviceId, Reason, Stop
 from dra_common.testing.allocator.pools import Candidate, Pool
 from dra_common.testing.allocator.requests import Alternatives, Request
 from dra_common.testing.allocator.rules import deselected, tainted
+from dra_common.testing.allocator.shares import Shares
+from dra_common.testing.allocator.usage import Usage
 
 RESULTS_LIMIT = 32
 """Most results of one allocation (resource.k8s.io/v1, AllocationResultsMaxSize)."""
@@ -18,10 +20,11 @@ RESULTS_LIMIT = 32
 
 @dataclass(frozen=True)
 class Pick:
-    """One device chosen for one request."""
+    """One device chosen for one request, and what is taken of it if others may have it too."""
 
     request: Request
     candidate: Candidate
+    share: Mapping[str, str] = field(default_factory=dict)
 
 
 class Search:
@@ -31,7 +34,7 @@ class Search:
         slots: the claim's requests.
         pools: the node's pools, in the order in which they are tried.
         constraints: the claim's.
-        in_use: devices of other claims, and which claim that is.
+        in_use: what other claims have.
         step_limit: devices tried before the search gives up.
     """
 
@@ -40,7 +43,7 @@ class Search:
         slots: tuple[Alternatives, ...],
         pools: tuple[Pool, ...],
         constraints: tuple[Constraint, ...],
-        in_use: Mapping[DeviceId, str],
+        in_use: Usage,
         step_limit: int,
     ) -> None:
         self._slots = slots
@@ -49,6 +52,7 @@ class Search:
         self._constraints = constraints
         self._in_use = in_use
         self._counters = Counters(pools, in_use)
+        self._shares = Shares(in_use.shared)
         self._steps_left = step_limit
         self._picks: list[Pick] = []
         self._deselected: dict[tuple[Request, DeviceId], Reason | None] = {}
@@ -114,16 +118,21 @@ class Search:
         if reason is not None:
             self._note(reason)
             return False
-        self._counters.take(candidate)
+        # Of a device's shares only the first one is charged counters.
+        if not self._shares.there(candidate):
+            self._counters.take(candidate)
+        share = self._shares.take(request, candidate)
         for constraint in self._constraints:
             if constraint.covers(request):
                 constraint.add(candidate)
-        self._picks.append(Pick(request, candidate))
+        self._picks.append(Pick(request, candidate, share))
         return True
 
     def _put_back(self) -> None:
         pick = self._picks.pop()
-        self._counters.give_back(pick.candidate)
+        self._shares.give_back(pick.request, pick.candidate)
+        if not self._shares.there(pick.candidate):
+            self._counters.give_back(pick.candidate)
         for constraint in self._constraints:
             if constraint.covers(pick.request):
                 constraint.remove_last()
@@ -133,7 +142,7 @@ class Search:
         return (
             self._used(request, candidate)
             or self._select(request, candidate)
-            or self._shared(request, candidate)
+            or self._short(request, candidate)
             or self._counted(request, candidate)
             or tainted(request, candidate)
             or self._constrained(request, candidate)
@@ -141,10 +150,10 @@ class Search:
 
     def _used(self, request: Request, candidate: Candidate) -> Reason | None:
         for pick in self._picks:
-            if pick.candidate is candidate:
+            if pick.candidate is candidate and not candidate.shared:
                 detail = f"is picked already, for request {pick.request.name}"
                 return Reason("picked", detail, request.name, candidate.id)
-        holder = None if request.admin else self._in_use.get(candidate.id)
+        holder = None if request.admin else self._in_use.whole.get(candidate.id)
         return (
             Reason("allocated", f"is allocated to claim {holder}", request.name, candidate.id)
             if holder
@@ -157,14 +166,13 @@ class Search:
             self._deselected[key] = deselected(request, candidate)
         return self._deselected[key]
 
-    def _shared(self, request: Request, candidate: Candidate) -> Reason | None:
-        if candidate.raw.get("allowMultipleAllocations") is not True:
-            return None
-        detail = "allows multiple allocations (KEP-5075), which this allocator does not support"
-        return Reason("shared", detail, request.name, candidate.id)
+    def _short(self, request: Request, candidate: Candidate) -> Reason | None:
+        """Too little capacity; it keeps administrators away too (Kubernetes 1.37)."""
+        detail = self._shares.refusal(request, candidate)
+        return Reason("capacity", detail, request.name, candidate.id) if detail else None
 
     def _counted(self, request: Request, candidate: Candidate) -> Reason | None:
-        detail = self._counters.refusal(candidate)
+        detail = "" if self._shares.there(candidate) else self._counters.refusal(candidate)
         return Reason("counters", detail, request.name, candidate.id) if detail else None
 
     def _constrained(self, request: Request, candidate: Candidate) -> Reason | None:
@@ -186,15 +194,19 @@ class Search:
         self._matching(request)
 
     def _matching(self, request: Request) -> tuple[Candidate, ...]:
-        """All devices that the selectors mean, free or not."""
+        """All devices that the selectors mean and that are large enough, free or not."""
         found = []
         for candidate in self._usable:
-            reason = self._select(request, candidate)
+            reason = self._select(request, candidate) or self._too_small(request, candidate)
             if reason is None:
                 found.append(candidate)
             else:
                 self._note(reason)
         return tuple(found)
+
+    def _too_small(self, request: Request, candidate: Candidate) -> Reason | None:
+        detail = self._shares.refusal(request, candidate, ever=True)
+        return Reason("capacity", detail, request.name, candidate.id) if detail else None
 
     def _note(self, reason: Reason) -> None:
         """Keep the first reason of each kind for each device: a search meets the same ones over and over."""
