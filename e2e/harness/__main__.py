@@ -98,7 +98,11 @@ def down(options: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     commands = {"build": build, "up": up, "exec": execute, "down": down, "hold": hold}
-    described = argparse.ArgumentParser(prog="harness", description=__doc__)
+    described = argparse.ArgumentParser(
+        prog="harness",
+        description=__doc__,
+        usage="harness ACTION [options] [-- what up and exec run in the cluster]",
+    )
     described.add_argument("action", choices=commands)
     described.add_argument("--k8s", default=os.environ.get("K8S") or DEFAULT_MINOR, help=", ".join(minors()))
     described.add_argument("--gates", default=os.environ.get("GATES", ""), help="NAME=true,NAME=false")
@@ -107,14 +111,16 @@ def parser() -> argparse.ArgumentParser:
     described.add_argument(
         "--state", type=Path, default=daemon.STATE, help="file that says where the cluster is"
     )
-    described.add_argument("command", nargs="*", help="of up and exec: what to run in the cluster")
     described.set_defaults(actions=commands)
     return described
 
 
 def main() -> int:
     """Return the exit code; what can go wrong is one line."""
-    options = parser().parse_args()
+    words = sys.argv[1:]
+    # What comes after -- is for the cluster, whatever it looks like.
+    end = words.index("--") if "--" in words else len(words)
+    options = parser().parse_args(words[:end], argparse.Namespace(command=words[end + 1 :]))
     try:
         code: int = options.actions[options.action](options)
     except HarnessError as error:

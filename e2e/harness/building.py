@@ -90,7 +90,7 @@ class GoBuild:
             check=False,
         )
         if done.returncode:
-            raise HarnessError(f"go {arguments[0]}: {_last_words(done.stderr)}")
+            raise _failure(f"go {arguments[0]}", done.stderr.splitlines())
         return done.stdout
 
     def run(self, into: Path, say: Say) -> None:
@@ -113,7 +113,7 @@ class GoBuild:
         with process:
             said = _follow(process, total, say)
         if process.returncode:
-            raise _failure(said)
+            raise _failure("go build", said)
 
 
 def _die_with_us() -> None:
@@ -136,17 +136,15 @@ def _follow(process: "subprocess.Popen[str]", total: int, say: Say) -> list[str]
     return other
 
 
-def _failure(said: list[str]) -> HarnessError:
+def _failure(command: str, said: list[str]) -> HarnessError:
     full = next((line for line in said if FULL in line.lower()), None)
     if full:
         return HarnessError(f"disk full while building: {full}", cure=SPACE)
-    return HarnessError(f"go build failed: {_last_words(chr(10).join(said))}")
+    return HarnessError(f"{command} failed: {_last_words(said)}")
 
 
-def _last_words(text: str) -> str:
-    lines = [
-        line.strip() for line in text.splitlines() if line.strip() and not line.startswith("go: downloading")
-    ]
+def _last_words(said: list[str]) -> str:
+    lines = [line.strip() for line in said if line.strip() and not line.startswith("go: downloading")]
     return "; ".join(lines[-3:]) or "it said nothing"
 
 

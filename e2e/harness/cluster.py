@@ -102,7 +102,7 @@ class Cluster:
         self.control.wait_serving("containerd")
         for image in sorted(self.settings.images.glob("*.tar")):
             self.load_image(image)
-        with tempfile.TemporaryDirectory(prefix="dra-e2e-") as folder:
+        with tempfile.TemporaryDirectory(dir=self.path("/run/tmp")) as folder:
             self.load_image(write_busybox(Path(folder)))
 
     # What a test does to the node.

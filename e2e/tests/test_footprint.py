@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from harness.waiting import wait_for
 
 # Where a node would write, were it not kept from it.
 FOLDERS = ("/etc", "/opt", "/root", "/run", "/usr/lib", "/usr/libexec", "/var", "/var/lib", "/var/log")
+# Where it mounts; elsewhere (an image builder's folders, say) others may do so meanwhile.
+MOUNTED = ("/dev", "/etc", "/opt", "/proc", "/run", "/sys", "/var")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +34,17 @@ class Host:
 
 def look() -> Host:
     """Take a picture of the host."""
-    mounts = (" ".join(line.split()[2:6]) for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    # Of clusters, their own folders; below them other tests' pods come and go.
+    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    mounts = (" ".join(line[2:6]) for line in lines if line[4].startswith(MOUNTED))
+    # What belongs to clusters is looked at by name: others may come and go.
     cgroups = Path("/sys/fs/cgroup").glob("**/")
-    temporary = (str(path) for path in Path("/tmp").glob("dra-e2e*"))
     files = (str(path) for folder in FOLDERS for path in Path(folder).iterdir())
     settings = (*TUNABLES, "net/ipv4/ip_forward", "kernel/random/boot_id", "kernel/hostname")
     return Host(
         tuple(mounts),
-        frozenset(str(path) for path in cgroups if "dra-e2e" not in str(path.parent)),
+        frozenset(str(path) for path in cgroups if "dra-e2e" not in str(path)),
         frozenset(path.name for path in Path("/sys/class/net").iterdir()),
-        frozenset((*files, *temporary)),
+        frozenset(files),
         tuple(Path("/proc/sys", name).read_text() for name in settings),
     )
 
@@ -55,6 +58,11 @@ class Made:
     logs: Path
     before: Host
 
+    def cluster(self) -> str:
+        """Give the name of its cgroups, which its keeper made before anything else."""
+        keepers = wait_for(lambda: children(self.owner.pid), "its keeper to start", 30)
+        return f"dra-e2e-{keepers[0]}"
+
     def up(self) -> Running:
         found = wait_for(lambda: running(self.state) or self.owner.poll() is not None, "the cluster", 120)
         assert isinstance(found, Running), self.owner.communicate()
@@ -67,7 +75,7 @@ def made(tmp_path: Path, minor: str, built: object) -> Iterator[Made]:
     before = look()
     owner = subprocess.Popen(
         [sys.executable, "-m", "harness", "hold", *options],
-        env=os.environ | {"PYTHONPATH": str(HARNESS)},
+        env=os.environ | {"PYTHONPATH": str(HARNESS), "TMPDIR": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -76,24 +84,18 @@ def made(tmp_path: Path, minor: str, built: object) -> Iterator[Made]:
         owner.kill()
 
 
-def pid_namespace(pid: int) -> str:
-    return str(Path(f"/proc/{pid}/ns/pid").readlink())
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def processes_in(namespace: str) -> list[str]:
-    found = []
+def processes_in(cluster: str) -> set[str]:
+    """Give the names of the processes in a cluster's cgroups: those of pods are in namespaces of their own."""
+    found = set()
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if pid_namespace(int(process.name)) == namespace:
-                found.append((process / "comm").read_text().strip())
-        except OSError:
-            continue
+        with suppress(OSError):
+            if cluster in (process / "cgroup").read_text():
+                found.add((process / "comm").read_text().strip())
     return found
-
-
-def parent(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("PPid:"))
 
 
 def run_a_pod(found: Running) -> None:
@@ -109,7 +111,7 @@ def run_a_pod(found: Running) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def left_as(before: Host) -> bool:
+def nothing_is_left(cluster: str, before: Host, temporary: Path) -> bool:
     now = look()
     differences = [
         f"{name}: {set(getattr(now, name)) ^ set(getattr(before, name))}"
@@ -117,6 +119,9 @@ def left_as(before: Host) -> bool:
         if getattr(now, name) != getattr(before, name)
     ]
     assert not differences, differences
+    assert not processes_in(cluster), processes_in(cluster)
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/{cluster}"))
+    assert {path.name for path in temporary.iterdir()} <= {"logs", "state.json"}
     return True
 
 
@@ -130,24 +135,25 @@ def left_as(before: Host) -> bool:
     ],
 )
 def test_nothing_is_left_whoever_of_the_three_processes_ends(
-    made: Made, victim: str, number: signal.Signals
+    made: Made, tmp_path: Path, victim: str, number: signal.Signals
 ) -> None:
     found = made.up()
     run_a_pod(found)
-    namespace = pid_namespace(found.init)
-    assert {"containerd-shim", "kubelet", "pause"} <= {
-        name[:15].rstrip("-") for name in processes_in(namespace)
-    }
-    pids = {"owner": found.owner, "keeper": parent(found.init), "process 1": found.init}
-    os.kill(pids[victim], number)
+    cluster = made.cluster()
+    assert {"containerd", "containerd-shim", "kubelet", "pause", "sleep"} <= processes_in(cluster)
+    (keeper,) = children(found.owner)
+    os.kill({"owner": found.owner, "keeper": keeper, "process 1": found.init}[victim], number)
     made.owner.wait(60)
-    wait_for(lambda: not processes_in(namespace), "the processes of the cluster to end", 30)
-    wait_for(lambda: left_as(made.before), "the host to be as it was", 30)
+    wait_for(lambda: nothing_is_left(cluster, made.before, tmp_path), "the host to be as it was", 30)
 
 
-def test_nothing_is_left_if_the_owner_is_killed_while_the_cluster_comes_up(made: Made) -> None:
+def test_nothing_is_left_if_the_owner_is_killed_while_the_cluster_comes_up(
+    made: Made, tmp_path: Path
+) -> None:
+    cluster = made.cluster()
     log = made.logs / "kube-apiserver.log"
     wait_for(lambda: log.exists() and log.stat().st_size, "the API server to be starting", 60)
+    assert "kube-apiserver" in processes_in(cluster)
     made.owner.kill()
-    wait_for(lambda: left_as(made.before), "the host to be as it was", 30)
+    wait_for(lambda: nothing_is_left(cluster, made.before, tmp_path), "the host to be as it was", 30)
     assert running(made.state) is None

@@ -39,11 +39,15 @@ case $1 in
         for each in PROGRAMS; do echo "$each" >"$2/$each"; done ;;
 esac
 """
+GCC = """#!/bin/sh
+while [ "$1" != -o ]; do shift; done
+cat "$3" >"$2"
+"""
 
 
 @pytest.fixture
 def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a `go` on PATH that builds what the pinned versions of Kubernetes 1.99 ask for."""
+    """Put a `go` and a `gcc` on PATH that build what the pinned versions of Kubernetes 1.99 ask for."""
     folder = tmp_path / "go"
     pause = folder / "module" / "build" / "pause" / "linux"
     pause.mkdir(parents=True)
@@ -51,6 +55,8 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = " ".join("server" if name == "etcd" else name for name in PROGRAMS)
     (folder / "go").write_text(GO.replace("PROGRAMS", names))
     (folder / "go").chmod(0o755)
+    (folder / "gcc").write_text(GCC)
+    (folder / "gcc").chmod(0o755)
     pinned = tmp_path / "e2e" / "tools" / "1.99"
     pinned.mkdir(parents=True)
     (pinned / "go.mod").write_text(MOD)
@@ -160,7 +166,7 @@ def test_a_failed_build_is_one_line_and_leaves_nothing(
 
 def test_sources_that_cannot_be_had_are_one_line(go: Path, said: list[str]) -> None:
     (go / "go-list").write_text("echo 'go: a@v1: dial tcp: no such host' >&2; exit 1\n")
-    with pytest.raises(HarnessError, match=r"^go list: go: a@v1: dial tcp: no such host$"):
+    with pytest.raises(HarnessError, match=r"^go list failed: go: a@v1: dial tcp: no such host$"):
         tools("1.99", said.append)
 
 
