@@ -60,8 +60,7 @@ class Made:
 
     def cluster(self) -> str:
         """Give the name of its cgroups, which its keeper made before anything else."""
-        keepers = wait_for(lambda: children(self.owner.pid), "its keeper to start", 30)
-        return f"dra-e2e-{keepers[0]}"
+        return f"dra-e2e-{wait_for(lambda: keeper_of(self.owner.pid), 'its keeper to start', 30)}"
 
     def up(self) -> Running:
         found = wait_for(lambda: running(self.state) or self.owner.poll() is not None, "the cluster", 120)
@@ -84,8 +83,12 @@ def made(tmp_path: Path, minor: str, built: object) -> Iterator[Made]:
         owner.kill()
 
 
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def keeper_of(owner: int) -> int | None:
+    for child in Path(f"/proc/{owner}/task/{owner}/children").read_text().split():
+        with suppress(OSError):
+            if b"harness.keeper" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    return None
 
 
 def processes_in(cluster: str) -> set[str]:
@@ -141,7 +144,8 @@ def test_nothing_is_left_whoever_of_the_three_processes_ends(
     run_a_pod(found)
     cluster = made.cluster()
     assert {"containerd", "containerd-shim", "kubelet", "pause", "sleep"} <= processes_in(cluster)
-    (keeper,) = children(found.owner)
+    keeper = keeper_of(found.owner)
+    assert keeper is not None
     os.kill({"owner": found.owner, "keeper": keeper, "process 1": found.init}[victim], number)
     made.owner.wait(60)
     wait_for(lambda: nothing_is_left(cluster, made.before, tmp_path), "the host to be as it was", 30)
