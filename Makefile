@@ -6,7 +6,7 @@ CLUSTER = PYTHONPATH=e2e $(HATCH) run python -m harness
 # Which Kubernetes (a folder of e2e/tools), feature gates and API versions: make e2e K8S=1.34 GATES=A=true,B=false SERVED=...
 export K8S GATES SERVED
 
-.PHONY: help demo bench fuzz test test-all kills e2e e2e-tools cluster cluster-down lint format protos clean
+.PHONY: help demo bench fuzz test test-all kills e2e e2e-tools cluster cluster-down lint format image protos clean
 
 help:
 	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
@@ -19,6 +19,7 @@ help:
 	@echo "make cluster    the same Kubernetes with a shell to play in, as root; ends with make cluster-down"
 	@echo "make lint       ruff, mypy, import contracts, stale generated files"
 	@echo "make format     let ruff rewrite what it can"
+	@echo "make image      the container image as dist/intel-gpu-driver.tar, without a registry; as root"
 	@echo "make protos     generate the gRPC stubs again"
 	@echo "make clean      remove .venv, .hatch and caches"
 
@@ -73,10 +74,14 @@ format:
 	@$(HATCH) run ruff check --fix-only --quiet .
 	@$(HATCH) run ruff format .
 
+image:
+	@tools/prepare.sh
+	@$(HATCH) run python tools/build_image.py $(ARGS)
+
 protos:
 	@tools/prepare.sh
 	@$(HATCH) run protos
 
 clean:
-	@rm -rf .venv .hatch .e2e .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist .fuzz
+	@rm -rf .venv .hatch .e2e .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist .fuzz .image
 	@find packages tools e2e -name __pycache__ -type d -prune -exec rm -rf {} +
