@@ -1,4 +1,4 @@
-"""Write the generated parts of docs/ from the code, or check that they are up to date.
+"""Write the generated parts of docs/ and of charts' READMEs from the code, or check that they are up to date.
 
     python tools/generate_docs.py            write them
     python tools/generate_docs.py --check    exit 1 and name every stale file and part
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import docs_chart
 import docs_common
 import docs_gpu
 import docs_scenarios
@@ -31,6 +32,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "garbage": docs_common.garbage_rules,
     "gpu-attributes": docs_gpu.attributes,
     "gpu-capacities": docs_gpu.capacities,
+    "gpu-chart-values": docs_chart.gpu_values,
     "gpu-commands": docs_gpu.commands,
     "gpu-details": docs_gpu.details,
     "gpu-families": docs_gpu.families,
@@ -62,7 +64,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a page would change")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the pages")
     asked = parser.parse_args()
-    pages = {path: path.read_text() for path in sorted(asked.docs.rglob("*.md"))}
+    found = [*asked.docs.rglob("*.md"), *docs_chart.CHARTS.glob("*/chart/README.md")]
+    pages = {path: path.read_text() for path in sorted(found)}
     complaints = misplaced(pages)
     if complaints:
         print(*complaints, sep="\n", file=sys.stderr)

@@ -15,6 +15,7 @@ PAGES = sorted(
         *DOCS.rglob("*.md"),
         *ROOT.glob("packages/*/*.md"),
         *ROOT.glob("packages/*/src/**/*.md"),
+        *ROOT.glob("deployments/*/chart/*.md"),
     ]
 )
 

@@ -16,6 +16,7 @@ from dra_common.cleanup import remove_tree
 from dra_common.errors import StateError
 from dra_common.kubelet.marks import Marks
 from dra_common.model import ClaimRef
+from dra_common.simulate import Profile, Simulation, Simulator
 from dra_common.testing.forks import Forker
 from dra_common.testing.instance import Instance
 from dra_common.testing.knobnode import KnobNode
@@ -173,6 +174,27 @@ def test_what_others_have_stays(clean: Leaver) -> None:
     assert clean().code == 0
     assert all(path.exists() for path in theirs)
     assert [item["metadata"]["name"] for item in clean.node.slices()] == ["elsewhere"]
+
+
+def test_a_simulated_machine_goes_too(clean: Leaver, short_tmp: Path) -> None:
+    machine = clean.node.plugins / "simulated"
+    place = f"--simulated-root={machine}"
+    assert clean(place).code == 0, "there is none yet"
+    with Simulator(Simulation(profiles={}), Profile(name="none"), machine):
+        assert f"a simulator is running in {machine}" in said_in_one_line(clean(place))
+        assert (machine / "sys").is_dir()
+    said = clean(place)
+    assert said.lines[0] == f"removed simulated machine {machine}"
+    assert clean.left() == []
+    machine.mkdir()
+    (machine / "thesis.txt").touch()
+    assert "files that are not a simulated machine" in said_in_one_line(clean(place))
+
+
+def said_in_one_line(said: Said) -> str:
+    assert said.code == 2, said.lines
+    assert len(said.lines) == 1, said.lines
+    return said.lines[0]
 
 
 def test_a_dry_run_says_it_all_and_changes_nothing(clean: Leaver) -> None:

@@ -6,6 +6,7 @@ and nobody could take the devices back. The order is such that a kill anywhere l
 .. code-block:: text
 
     ResourceSlices -> CDI files -> sockets in the kubelet's registry -> the driver's own folder, its lock last
+                   -> the simulated machine, if there is one
 """
 
 from __future__ import annotations
@@ -54,10 +55,13 @@ class Cleanup:
         driver: whose.
         settings: where it has it.
         api: where its ResourceSlices are.
+        machine: a simulated machine that goes, too.
     """
 
-    def __init__(self, driver: Driver[Any], settings: Settings, api: ApiServer) -> None:
-        self._driver, self._settings, self._api = driver, settings, api
+    def __init__(
+        self, driver: Driver[Any], settings: Settings, api: ApiServer, machine: Path | None = None
+    ) -> None:
+        self._driver, self._settings, self._api, self._machine = driver, settings, api, machine
         self._data = data_folder(settings, driver)
         self._remains = Remains(driver.name, self._data, settings.kubelet_registry_dir)
         places = settings.cdi_dynamic_root, driver.cdi_vendor, driver.cdi_classes
@@ -74,8 +78,8 @@ class Cleanup:
     def run(self, told: Callable[[str], None]) -> None:
         """Remove everything; ``told`` hears of each thing once it is gone.
 
-        Raises KubeletError (a driver runs), ClaimError (claims have devices), ClusterError, StateError. What was
-        removed before an error is gone; it may be run again.
+        Raises KubeletError (a driver runs), ClaimError (claims have devices), SettingsError (a simulator runs),
+        ClusterError, StateError. What was removed before an error is gone; it may be run again.
         """
         with self._alone():
             self._refuse()
@@ -103,6 +107,10 @@ class Cleanup:
     def _refuse(self) -> None:
         if running := self._remains.why_in_use():
             raise running
+        if self._machine is not None:
+            from dra_common.simulate import require_vacant  # noqa: PLC0415 - only for simulated machines
+
+            require_vacant(self._machine)
         if held := self._claims():
             names = ", ".join(sorted(held.values())[:_NAMED])
             more = f" and {len(held) - _NAMED} more" if len(held) > _NAMED else ""
@@ -152,6 +160,10 @@ class Cleanup:
             yield Thing(f"socket {path}", partial(remove_durably, path))
         if self._data.is_dir():
             yield Thing(f"folder {self._data}", self._remove_data)
+        if self._machine is not None and self._machine.is_dir():
+            from dra_common.simulate import remove  # noqa: PLC0415 - only for simulated machines
+
+            yield Thing(f"simulated machine {self._machine}", partial(remove, self._machine))
 
     def _slices(self) -> Iterator[Thing]:
         node = self._settings.node_name

@@ -17,6 +17,8 @@ from dra_common.simulate import (
     Simulator,
     find_profile,
     list_profiles,
+    remove,
+    require_vacant,
     write_tree,
 )
 
@@ -150,3 +152,33 @@ def test_an_unknown_profile_names_the_known(simulation: Simulation) -> None:
 def test_a_profile_of_ones_own(simulation: Simulation, tmp_path: Path) -> None:
     shutil.copy(tmp_path / "nic.yaml", tmp_path / "own.yaml")
     assert find_profile(simulation, str(tmp_path / "own.yaml")).name == "nic"
+
+
+# --------------------------------------------------------------------------- its end
+
+
+def test_a_machine_is_removed_with_its_folder(simulation: Simulation, root: Path) -> None:
+    write_tree(simulation, find_profile(simulation, "nic"), root)
+    remove(root)
+    assert not root.exists()
+    remove(root)
+
+
+def test_a_removal_that_was_killed_is_finished_by_the_next(simulation: Simulation, root: Path) -> None:
+    write_tree(simulation, find_profile(simulation, "nic"), root)
+    shutil.rmtree(root / "sys")
+    (root / "control.sock").touch()
+    remove(root)
+    assert not root.exists()
+    root.mkdir()
+    remove(root)
+    assert not root.exists()
+
+
+def test_a_machine_that_runs_is_not_removed(simulation: Simulation, root: Path) -> None:
+    with Simulator(simulation, find_profile(simulation, "nic"), root):
+        for refuse in (remove, require_vacant):
+            with pytest.raises(SettingsError, match="a simulator is running"):
+                refuse(root)
+    require_vacant(root)
+    assert (root / "sys").is_dir()

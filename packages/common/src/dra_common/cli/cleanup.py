@@ -18,7 +18,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
     """Add the command to ``cli``."""
 
     @cli.command()
-    def cleanup(
+    def cleanup(  # noqa: PLR0913 - one parameter for each flag
         *,
         node_name: options.NodeName,
         dry_run: Annotated[
@@ -29,6 +29,10 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         kubelet_registry_dir: options.RegistryDir = _DEFAULT.kubelet_registry_dir,
         cdi_root: options.CdiRoot = _DEFAULT.cdi_root,
         cdi_dynamic_root: options.CdiDynamicRoot = _DEFAULT.cdi_dynamic_root,
+        simulated_root: Annotated[
+            str,
+            typer.Option(envvar="SIMULATED_ROOT", help="A simulated machine that is to be removed, too."),
+        ] = "",
     ) -> None:
         """Remove everything that this driver has on this node, and its ResourceSlices; for an uninstall.
 
@@ -48,7 +52,8 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         settings.check()
         api = connect(kubeconfig or None)
         try:
-            work = Cleanup(definition.driver, settings, api)
+            machine = Path(simulated_root) if simulated_root else None
+            work = Cleanup(definition.driver, settings, api, machine)
             if dry_run:
                 for name in work.plan():
                     typer.echo(f"would remove {name}")

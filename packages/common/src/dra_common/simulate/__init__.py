@@ -8,6 +8,7 @@ that is the PCI core's (binding, SR-IOV, IOMMU groups, VFIO, uevents) is here. :
 from dra_common.simulate.client import ControlClient, SimulatedHost, SimulatedUevents
 from dra_common.simulate.drm import Card, DisplayDriver, add_card
 from dra_common.simulate.errnos import refuse
+from dra_common.simulate.folder import remove, require_vacant
 from dra_common.simulate.function import Function
 from dra_common.simulate.kernel_driver import IdDriver, KernelDriver
 from dra_common.simulate.machine import VIRTUAL, Machine
@@ -37,6 +38,8 @@ __all__ = [
     "find_profile",
     "list_profiles",
     "refuse",
+    "remove",
+    "require_vacant",
     "serve",
     "write_tree",
 ]

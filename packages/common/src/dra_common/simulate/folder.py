@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,30 @@ def occupy(root: Path, profile: str) -> Iterator[None]:
     finally:
         # The lock goes with the descriptor, also when this process is killed.
         os.close(fd)
+
+
+def require_vacant(root: Path) -> None:
+    """Check that no simulator is in ``root``, which may be missing. Raises SettingsError as :func:`occupy` does."""
+    if root.is_dir():
+        with occupy(root, ""):
+            pass
+
+
+def remove(root: Path) -> None:
+    """Remove a simulated machine with its folder; fine if it is gone. Raises SettingsError as :func:`occupy` does.
+
+    The marker goes last, so that what a killed removal leaves is still known as a simulated machine.
+    """
+    if not root.is_dir():
+        return
+    with occupy(root, ""):
+        for path in root.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != MARKER:
+                path.unlink()
+        (root / MARKER).unlink()
+        root.rmdir()
 
 
 def _open_marker(root: Path) -> int:
