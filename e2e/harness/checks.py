@@ -12,8 +12,10 @@ from harness.images import BUSYBOX, is_static
 
 # Program or file -> Debian package.
 NEEDED = {
+    "buildah": "buildah",
     "gcc": "gcc",
     "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
     "openssl": "openssl",
     "runc": "runc",

@@ -10,6 +10,7 @@ from harness.cluster import Cluster
 from harness.dump import dump
 from harness.errors import HarnessError
 from harness.namespace import Namespace
+from harness.release import IMAGE, build_image
 from harness.settings import DEFAULT_MINOR, OUTPUT, Settings, switches
 from harness.tools import Tools, tools
 
@@ -54,6 +55,16 @@ def cluster(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Clus
         request.config.stash[CLUSTER] = made
         yield made
         del request.config.stash[CLUSTER]
+
+
+@pytest.fixture(scope="session")
+def driver_image(cluster: Cluster) -> str:
+    """Build the GPU driver's image and give it to the node; its name."""
+    try:
+        cluster.load_image(build_image())
+    except HarnessError as error:
+        pytest.exit(f"e2e: {error}", returncode=1)
+    return IMAGE
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+"""A driver as a user installs it: the image of its Containerfile, its chart by helm."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.api import Json
+from harness.cluster import Cluster
+from harness.errors import HarnessError
+from harness.settings import CHECKOUT, OUTPUT
+from harness.waiting import wait_for
+
+IMAGE = "localhost/intel-gpu-driver:dev"
+CHART = CHECKOUT / "deployments/gpu-driver/chart"
+READY = "120s"
+_GONE = 60.0
+
+
+def build_image() -> Path:
+    """Build the GPU driver's image of this checkout, with what is kept of earlier builds. Raises ``HarnessError``."""
+    target = OUTPUT / "images" / "intel-gpu-driver.tar"
+    command = [sys.executable, str(CHECKOUT / "tools/build_image.py"), f"--tag={IMAGE}", f"--output={target}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise HarnessError(f"the image cannot be built: {done.stderr.strip()[-1000:]}")
+    return target
+
+
+class Release:
+    """One release of the GPU driver's chart, in a namespace of its own, with simulated devices unless told otherwise.
+
+    ``values`` are written as for ``--set``.
+    """
+
+    def __init__(self, cluster: Cluster, name: str = "gpu", namespace: str = "intel-gpu") -> None:
+        self.cluster, self.name, self.namespace = cluster, name, namespace
+        self.daemonset = f"{name}-intel-gpu-driver"
+        repository, _, tag = IMAGE.rpartition(":")
+        self._always = (
+            f"image.repository={repository}",
+            f"image.tag={tag}",
+            "image.pullPolicy=Never",
+            "simulatedDevices.enabled=true",
+        )
+
+    def install(self, *values: str) -> None:
+        """Install, and return when every pod is ready. Raises ``CommandFailed`` with what helm says."""
+        self._helm("install", "--create-namespace", *self._sets(values), "--wait", f"--timeout={READY}")
+
+    def upgrade(self, *values: str) -> None:
+        """Upgrade to the chart of this checkout with these values, and return when every pod is ready."""
+        self._helm("upgrade", "--reset-values", *self._sets(values), "--wait", f"--timeout={READY}")
+
+    def clean(self, *values: str) -> None:
+        """Take the driver off the nodes as its README says. Raises ``CommandFailed`` while claims have devices."""
+        self.upgrade("cleanup=true", *values)
+
+    def uninstall(self) -> None:
+        """Uninstall, and return when no pod is left."""
+        self.cluster.helm("uninstall", self.name, "-n", self.namespace, "--wait", f"--timeout={READY}")
+        wait_for(lambda: not self.pods(), f"pods of {self.namespace} to be gone", _GONE)
+
+    def pods(self, component: str = "") -> list[Json]:
+        """Give the pods, or those of one component: ``kubelet-plugin``, ``simulated-machine``."""
+        label = f"app.kubernetes.io/instance={self.name}"
+        selector = f"{label},app.kubernetes.io/component={component}" if component else label
+        return self.cluster.api.items(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=selector)
+
+    def driver(self) -> str:
+        """Give the name of the driver's pod; there must be one."""
+        (pod,) = (pod for pod in self.pods("kubelet-plugin") if "deletionTimestamp" not in pod["metadata"])
+        return str(pod["metadata"]["name"])
+
+    def execute(self, *command: str) -> str:
+        """Run a program in the driver's container; its output."""
+        return self.cluster.kubectl("exec", "-n", self.namespace, self.driver(), "--", *command)
+
+    def logs(self) -> str:
+        """Read what the driver says."""
+        return self.cluster.kubectl("logs", "-n", self.namespace, self.driver())
+
+    def template(self, *values: str) -> str:
+        """Render without a cluster; YAML."""
+        return self._helm("template", *self._sets(values))
+
+    def _helm(self, action: str, *arguments: str) -> str:
+        return self.cluster.helm(action, self.name, str(CHART), "-n", self.namespace, *arguments)
+
+    def _sets(self, values: tuple[str, ...]) -> Iterator[str]:
+        for value in (*self._always, *values):
+            yield f"--set={value}"
