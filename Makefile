@@ -59,7 +59,7 @@ e2e-tools:
 
 cluster:
 	@tools/prepare.sh
-	@$(CLUSTER) up -- $(ARGS)
+	@$(CLUSTER) up $(ARGS)
 
 cluster-down:
 	@tools/prepare.sh

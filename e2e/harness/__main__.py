@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     described = argparse.ArgumentParser(
         prog="harness",
         description=__doc__,
-        usage="harness ACTION [options] [-- what up and exec run in the cluster]",
+        usage="harness ACTION [--name=value …] [what up and exec run in the cluster]",
     )
     described.add_argument("action", choices=commands)
     described.add_argument("--k8s", default=os.environ.get("K8S") or DEFAULT_MINOR, help=", ".join(minors()))
@@ -115,12 +115,18 @@ def parser() -> argparse.ArgumentParser:
     return described
 
 
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Part our own words (an action, options as --name=value) from a command for the cluster, whatever it is."""
+    ends = (index for index, word in enumerate(words) if index and (word == "--" or not word.startswith("-")))
+    end = next(ends, len(words))
+    rest = words[end:]
+    return words[:end], rest[1:] if rest[:1] == ["--"] else rest
+
+
 def main() -> int:
     """Return the exit code; what can go wrong is one line."""
-    words = sys.argv[1:]
-    # What comes after -- is for the cluster, whatever it looks like.
-    end = words.index("--") if "--" in words else len(words)
-    options = parser().parse_args(words[:end], argparse.Namespace(command=words[end + 1 :]))
+    words, command = split(sys.argv[1:])
+    options = parser().parse_args(words, argparse.Namespace(command=command))
     try:
         code: int = options.actions[options.action](options)
     except HarnessError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness import checks
+from harness.__main__ import split
 from harness.checks import check_machine
 from harness.components import GATED, NAMES, command, files
 from harness.control import reason
@@ -101,6 +102,21 @@ def test_flags_of_a_test_win() -> None:
     assert "--secure-port=444" in words
     assert "--v=9" in words
     assert "--secure-port=443" not in words
+
+
+@pytest.mark.parametrize(
+    ("words", "parted"),
+    [
+        (["up"], (["up"], [])),
+        (["up", "--k8s=1.34", "kubectl", "-n", "x"], (["up", "--k8s=1.34"], ["kubectl", "-n", "x"])),
+        (["exec", "--", "sh", "-c", "a -- b"], (["exec"], ["sh", "-c", "a -- b"])),
+        (["exec", "a", "--", "b"], (["exec"], ["a", "--", "b"])),
+    ],
+)
+def test_a_command_for_the_cluster_is_parted_from_our_options(
+    words: list[str], parted: tuple[list[str], list[str]]
+) -> None:
+    assert split(words) == parted
 
 
 def test_what_is_missing_is_said_in_one_line_with_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
