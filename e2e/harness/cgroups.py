@@ -69,7 +69,7 @@ class Hierarchy:
     def remove(self, name: str, timeout: float) -> None:
         """Remove the cluster's folder with everything below it, once the kernel has let go of its processes."""
         folder = self.folder(name)
-        wait_for(lambda: _removed(folder), f"the cgroup {folder} to be empty", timeout)
+        wait_for(lambda: removed(folder), f"the cgroup {folder} to be empty", timeout)
 
 
 def hand_down(folder: Path) -> None:
@@ -79,7 +79,8 @@ def hand_down(folder: Path) -> None:
         (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in names))
 
 
-def _removed(folder: Path) -> bool:
+def removed(folder: Path) -> bool:
+    """Remove a cgroup with all below it, unless there are processes in it; whether it is gone."""
     if not folder.exists():
         return True
     for path, _, _ in os.walk(folder, topdown=False):

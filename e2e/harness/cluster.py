@@ -75,7 +75,7 @@ class Cluster:
     def _bring_up(self) -> None:
         self._configure()
         key = str(PKI / "accounts.key")
-        self.run("openssl", "genrsa", "-out", key, "2048")
+        self.run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
         for name in ("etcd", "containerd", "kube-apiserver"):
             self.control.spawn(name)
         with ThreadPoolExecutor(1) as executor:

@@ -44,16 +44,17 @@ def hold(settings: Settings, state: Path = STATE) -> None:
     """Make a cluster, write where it is, and keep it until SIGTERM or SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit())
-    with Cluster(settings) as cluster:
-        sandbox = cluster.sandbox
-        found = {"owner": os.getpid(), "init": sandbox.init, "environment": sandbox.environment}
-        new = state.with_suffix(".new")
-        new.write_text(json.dumps(found))
-        new.replace(state)
-        try:
-            cluster.sandbox.wait()
-        finally:
-            state.unlink(missing_ok=True)
+    try:
+        with Cluster(settings) as cluster:
+            sandbox = cluster.sandbox
+            found = {"owner": os.getpid(), "init": sandbox.init, "environment": sandbox.environment}
+            new = state.with_suffix(".new")
+            new.write_text(json.dumps(found))
+            new.replace(state)
+            sandbox.wait()
+    finally:
+        # Only now is nothing left of it, which is what `down` waits for.
+        state.unlink(missing_ok=True)
 
 
 def up(arguments: Sequence[str], state: Path = STATE) -> Running:

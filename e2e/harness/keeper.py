@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import linux, node
-from harness.cgroups import Hierarchy, create_all, hierarchies, remove_all
+from harness.cgroups import Hierarchy, create_all, hierarchies, remove_all, removed
 from harness.errors import HarnessError
 from harness.init import Init
 
@@ -93,8 +93,10 @@ def sweep(cgroups: Sequence[Hierarchy]) -> None:
     """Remove what is left of clusters whose owner and keeper were killed at once."""
     for hierarchy in cgroups:
         for folder in hierarchy.folder("").glob(f"{PREFIX}*"):
-            if not Path("/proc", folder.name.removeprefix(PREFIX)).exists():
-                hierarchy.remove(folder.name, timeout=5)
+            pid = folder.name.removeprefix(PREFIX)
+            if pid == str(os.getpid()) or not Path("/proc", pid).exists():
+                # Another machine's cluster, if cgroups are shared but processes are not: then it is busy and stays.
+                removed(folder)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from harness.cluster import SYSTEM_PATH
 from harness.daemon import Running, running
-from harness.node import TUNABLES
-from harness.sandbox import HARNESS, entering
+from harness.node import NAME, TUNABLES
+from harness.sandbox import HARNESS, Sandbox, entering
 from harness.waiting import wait_for
 
 # Where a node would write, were it not kept from it.
@@ -114,7 +115,7 @@ def run_a_pod(found: Running) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def nothing_is_left(cluster: str, before: Host, temporary: Path) -> bool:
+def left_as(before: Host) -> bool:
     now = look()
     differences = [
         f"{name}: {set(getattr(now, name)) ^ set(getattr(before, name))}"
@@ -122,6 +123,11 @@ def nothing_is_left(cluster: str, before: Host, temporary: Path) -> bool:
         if getattr(now, name) != getattr(before, name)
     ]
     assert not differences, differences
+    return True
+
+
+def nothing_is_left(cluster: str, before: Host, temporary: Path) -> bool:
+    assert left_as(before)
     assert not processes_in(cluster), processes_in(cluster)
     assert not list(Path("/sys/fs/cgroup").glob(f"**/{cluster}"))
     assert {path.name for path in temporary.iterdir()} <= {"logs", "state.json"}
@@ -161,3 +167,55 @@ def test_nothing_is_left_if_the_owner_is_killed_while_the_cluster_comes_up(
     made.owner.kill()
     wait_for(lambda: nothing_is_left(cluster, made.before, tmp_path), "the host to be as it was", 30)
     assert running(made.state) is None
+
+
+def test_what_is_left_when_owner_and_keeper_are_killed_at_once_goes_with_the_next_cluster(
+    made: Made, tmp_path: Path
+) -> None:
+    cluster = made.cluster()
+    log = made.logs / "kube-apiserver.log"
+    wait_for(lambda: log.exists() and log.stat().st_size, "the API server to be starting", 60)
+    keeper = keeper_of(made.owner.pid)
+    assert keeper is not None
+    made.owner.send_signal(signal.SIGSTOP)  # it would clean up after its keeper
+    os.kill(keeper, signal.SIGKILL)
+    made.owner.kill()
+    wait_for(lambda: not processes_in(cluster), "the processes of the cluster to end", 30)
+    with Sandbox(tmp_path / "logs", SYSTEM_PATH) as sandbox:
+        assert sandbox.run(["hostname"]).stdout == "e2e-node\n"
+        assert not list(Path("/sys/fs/cgroup").glob(f"**/{cluster}"))
+
+
+# Of version 2 alone, as newer systems have it. Where the controllers belong to version 1 it has none to give to pods,
+# so none is run; all else is as there.
+UNIFIED = """
+mount --make-rprivate /
+for each in $(awk '$5 ~ "^/sys/fs/cgroup/" { print $5 }' /proc/self/mountinfo); do umount "$each"; done
+umount /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"
+"""
+
+
+def test_cgroups_of_version_2_alone_will_do(tmp_path: Path, minor: str, built: object) -> None:
+    before = look()
+    state = f"--state={tmp_path}/state.json"
+    script = f"""
+{sys.executable} -m harness up --k8s={minor} {state} --logs={tmp_path}/logs kubectl get nodes -o name
+init=$(sed 's/.*"init": \\([0-9]*\\).*/\\1/' {tmp_path}/state.json)
+ours=/sys/fs/cgroup/$(grep -o "dra-e2e-[0-9]*" /proc/$init/cgroup | head -n 1)
+stat -f -c %T /sys/fs/cgroup && ls -d $ours/system $ours/kubepods
+{sys.executable} -m harness down {state}
+ls -d $ours 2>&1
+"""
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", UNIFIED, "sh", "sh", "-c", script],
+        env=os.environ | {"PYTHONPATH": str(HARNESS)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    node, kind, *folders = done.stdout.splitlines()
+    assert (node, kind) == (f"node/{NAME}", "cgroup2fs"), done
+    assert [Path(each).name for each in folders[:2]] == ["kubepods", "system"]
+    assert "No such file" in folders[-1]
+    assert left_as(before)
