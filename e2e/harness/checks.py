@@ -9,6 +9,7 @@ from harness.building import Say
 from harness.components import CNI_PLUGINS
 from harness.errors import HarnessError
 from harness.images import BUSYBOX, is_static
+from harness.sandbox import SYSTEM_PATH
 
 # Program or file -> Debian package.
 NEEDED = {
@@ -25,7 +26,6 @@ NEEDED = {
     # What gcc -static links with.
     "libc.a": "libc6-dev",
 }
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
 CAP_SYS_ADMIN = 1 << 21
 

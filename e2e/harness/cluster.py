@@ -16,11 +16,10 @@ from harness.components import AUDIT, CONF, CONTAINERD_SOCKET, CONTROL_PLANE, GA
 from harness.control import START, Control
 from harness.errors import HarnessError
 from harness.images import write_busybox
-from harness.sandbox import Sandbox
+from harness.sandbox import SYSTEM_PATH, Sandbox
 from harness.settings import Settings
 from harness.waiting import wait_for
 
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 Result = subprocess.CompletedProcess[str]
 
 

@@ -62,6 +62,13 @@ class Control:
         """Let a frozen component go on."""
         self._sandbox.signal(_known(name), signal.SIGCONT)
 
+    def restore(self) -> None:
+        """Resume and start whatever a test left frozen or dead."""
+        for name in components.NAMES:
+            self.resume(name)
+            if not self.running(name):
+                self.start(name)
+
     def running(self, name: str) -> bool:
         """Whether the process of a component that was started lives."""
         return self._sandbox.exit_code(_known(name)) is None

@@ -46,4 +46,4 @@ def write_busybox(folder: Path) -> Path:
 
 def is_static(program: str = BUSYBOX) -> bool:
     """Whether a program runs without libraries of the system: it names no interpreter in its ELF headers."""
-    return os.path.exists(program) and b"/ld-linux" not in Path(program).read_bytes()[:4096]  # noqa: PTH110 # not Path
+    return os.path.exists(program) and b"/ld-" not in Path(program).read_bytes()[:4096]  # noqa: PTH110 # not Path

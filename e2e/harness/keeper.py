@@ -7,6 +7,7 @@ the parent sees it gone. With process 1 go all processes, mounts and interfaces;
 or, where that was killed itself, by the owner.
 """
 
+import errno
 import json
 import os
 import select
@@ -22,6 +23,13 @@ from harness.errors import HarnessError
 from harness.init import Init
 
 PREFIX = "dra-e2e-"
+ROOT = "run as root, outside a container that forbids namespaces"
+CURES = {
+    errno.EPERM: ROOT,
+    errno.EACCES: ROOT,
+    errno.ENOSPC: "raise the limits in /proc/sys/user",
+    errno.ENODEV: "this kernel lacks that file system: load its module",
+}
 
 
 def main(life: int, talk: int, logs: Path) -> None:
@@ -85,8 +93,8 @@ def explain(error: OSError | HarnessError) -> str:
     """Say in one line what failed: the kernel's word, and the call or file."""
     if isinstance(error, HarnessError):
         return str(error)
-    cure = " (run as root, outside a container that forbids namespaces)" if error.errno in (1, 13, 28) else ""
-    return f"{error.filename or 'the keeper of the cluster'}: {error.strerror}{cure}"
+    what = error.filename or "the keeper of the cluster"
+    return str(HarnessError(f"{what}: {error.strerror}", cure=CURES.get(error.errno or 0, "")))
 
 
 def sweep(cgroups: Sequence[Hierarchy]) -> None:

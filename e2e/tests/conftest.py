@@ -67,12 +67,23 @@ def driver_image(cluster: Cluster) -> str:
     return IMAGE
 
 
+@pytest.fixture(autouse=True)
+def _restored(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave to the next test a cluster in which everything runs."""
+    yield
+    made = request.config.stash.get(CLUSTER, None)
+    if made is not None and "cluster" in request.fixturenames:
+        made.control.restore()
+
+
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """Make a namespace for one test; it is deleted afterwards, and the next test begins when it is gone."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
     made = Namespace(cluster, f"{name}-{os.urandom(3).hex()}")
     yield made
+    # Whatever the test did not start again, because it failed: deleting needs all of it.
+    cluster.control.restore()
     made.delete()
 
 

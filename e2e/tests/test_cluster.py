@@ -1,13 +1,13 @@
 """The cluster itself: what tests of drivers rely on."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness.api import ApiError, Json, Unanswered
 from harness.cluster import Cluster, CommandFailed
 from harness.components import CONTROL_PLANE, NAMES
+from harness.dump import dump
 from harness.errors import HarnessError
 from harness.images import write_busybox
 from harness.namespace import Namespace, pod_manifest
@@ -17,16 +17,6 @@ from harness.waiting import NotInTime, wait_for
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-
-
-@pytest.fixture(autouse=True)
-def _all_running(cluster: Cluster) -> Iterator[None]:
-    """Leave to the next test a cluster in which everything runs, whatever a failed one left."""
-    yield
-    for name in NAMES:
-        cluster.control.resume(name)
-        if not cluster.control.running(name):
-            cluster.control.start(name)
 
 
 def container(pod: Json) -> tuple[str, int]:
@@ -207,6 +197,25 @@ def test_a_component_that_dies_at_start_names_its_log_and_why(cluster: Cluster) 
 def test_a_component_that_there_is_not_is_refused(cluster: Cluster) -> None:
     with pytest.raises(HarnessError, match=r"no component 'kube-proxy' \(one of etcd, "):
         cluster.control.restart("kube-proxy")
+
+
+def test_a_dump_has_what_there_is_also_without_api_server(namespace: Namespace, tmp_path: Path) -> None:
+    cluster = namespace.cluster
+    namespace.run_pod(pod_manifest("talker", "echo something said; exec sleep 1000"))
+    (cluster.path("/var/run/cdi") / "some.json").write_text('{"kind": "x/y"}')
+    summary = dump(cluster, tmp_path / "first")
+    assert "talker" in summary
+    assert f"all of it, with logs: {tmp_path}/first" in summary
+    texts = {file.name: file.read_text() for file in (tmp_path / "first").iterdir()}
+    assert "something said" in texts["pods.log"]
+    assert '"x/y"' in texts["cdi.txt"]
+    assert "resourceslices.json" in texts
+    assert set(texts) >= {f"{name}.log" for name in NAMES}
+    (cluster.path("/var/run/cdi") / "some.json").unlink()
+    cluster.control.kill("kube-apiserver")
+    dump(cluster, tmp_path / "second")
+    assert (tmp_path / "second" / "pods.json").read_text().startswith("not to be had: GET /api/v1/pods: ")
+    assert (tmp_path / "second" / "kubelet.log").stat().st_size
 
 
 def test_a_path_of_the_node_is_never_one_of_the_host(cluster: Cluster) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from harness.cluster import SYSTEM_PATH
 from harness.daemon import Running, running
 from harness.node import NAME, TUNABLES
-from harness.sandbox import HARNESS, Sandbox, entering
+from harness.sandbox import HARNESS, SYSTEM_PATH, Sandbox, entering
 from harness.waiting import wait_for
 
 # Where a node would write, were it not kept from it.
