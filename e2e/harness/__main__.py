@@ -12,6 +12,8 @@ from harness.errors import HarnessError
 from harness.settings import DEFAULT_MINOR, OUTPUT, Settings, minors, switches
 from harness.tools import cache_folder, tools
 
+# On a terminal, what was said last is written over.
+CLEAR = "\r\x1b[K" if sys.stderr.isatty() else ""
 SHELL = ("bash", "--norc", "-i")
 PROMPT = r"\[\e[1m\]e2e-node\[\e[0m\]:\w\$ "
 USAGE = """
@@ -26,7 +28,7 @@ def say(text: str) -> None:
     """Tell the user how far it is; on a terminal in one line that is written over."""
     if sys.stderr.isatty():
         print(
-            f"\r\x1b[Ke2e: {text}"[:160], end="\n" if text.endswith(".") else "", file=sys.stderr, flush=True
+            CLEAR + f"e2e: {text}"[:120], end="\n" if text.endswith(".") else "", file=sys.stderr, flush=True
         )
     else:
         print(f"e2e: {text}", file=sys.stderr, flush=True)
@@ -54,7 +56,7 @@ def build(options: argparse.Namespace) -> int:
 
 def hold(options: argparse.Namespace) -> int:
     """Be the owner of a cluster until a signal."""
-    daemon.hold(settings(options), options.state)
+    daemon.hold(settings(options), options.k8s, options.state)
     return 0
 
 
@@ -62,14 +64,19 @@ def up(options: argparse.Namespace) -> int:
     """Make a cluster if there is none, and open a shell in it, or run what was said."""
     found = daemon.running(options.state)
     if found is None:
+        install_missing(say)
         settings(options)
         start = time.monotonic()
         say("starting the cluster")
         found = daemon.up(_same(options), options.state)
         say(f"the node is Ready after {time.monotonic() - start:.1f} s.")
+    elif options.asked and options.k8s != found.minor:
+        raise HarnessError(
+            f"a cluster of Kubernetes {found.minor} is running", cure="end it with `make cluster-down`"
+        )
     if options.command:
         return daemon.execute(found, options.command)
-    print(USAGE.format(minor=options.k8s, logs=options.logs), file=sys.stderr)
+    print(USAGE.format(minor=found.minor, logs=options.logs), file=sys.stderr)
     if not sys.stdin.isatty():
         return 0
     found.environment["PS1"] = PROMPT
@@ -104,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
         usage="harness ACTION [--name=value …] [what up and exec run in the cluster]",
     )
     described.add_argument("action", choices=commands)
-    described.add_argument("--k8s", default=os.environ.get("K8S") or DEFAULT_MINOR, help=", ".join(minors()))
+    described.add_argument("--k8s", default=os.environ.get("K8S"), help=", ".join(minors()))
     described.add_argument("--gates", default=os.environ.get("GATES", ""), help="NAME=true,NAME=false")
     described.add_argument("--served", default=os.environ.get("SERVED", ""), help="GROUP/VERSION=true,…")
     described.add_argument("--logs", type=Path, default=OUTPUT / "logs")
@@ -127,10 +134,11 @@ def main() -> int:
     """Return the exit code; what can go wrong is one line."""
     words, command = split(sys.argv[1:])
     options = parser().parse_args(words, argparse.Namespace(command=command))
+    options.asked, options.k8s = bool(options.k8s), options.k8s or DEFAULT_MINOR
     try:
         code: int = options.actions[options.action](options)
     except HarnessError as error:
-        print(f"e2e: {error}", file=sys.stderr)
+        print(f"{CLEAR}e2e: {error}", file=sys.stderr)
         return 1
     return code
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.cluster import Cluster
@@ -23,8 +23,13 @@ STOP = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The cluster that is there: process ids on the host of its owner and of its process 1, and its environment."""
+    """The cluster that is there.
 
+    ``minor`` is its version of Kubernetes, ``owner`` and ``init`` are process ids on the host of its owner and of its
+    process 1, ``environment`` is for programs inside.
+    """
+
+    minor: str
     owner: int
     init: int
     environment: dict[str, str]
@@ -40,16 +45,16 @@ def running(state: Path = STATE) -> Running | None:
     return found if alive else None
 
 
-def hold(settings: Settings, state: Path = STATE) -> None:
+def hold(settings: Settings, minor: str, state: Path = STATE) -> None:
     """Make a cluster, write where it is, and keep it until SIGTERM or SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit())
     try:
         with Cluster(settings) as cluster:
             sandbox = cluster.sandbox
-            found = {"owner": os.getpid(), "init": sandbox.init, "environment": sandbox.environment}
+            found = Running(minor, os.getpid(), sandbox.init, sandbox.environment)
             new = state.with_suffix(".new")
-            new.write_text(json.dumps(found))
+            new.write_text(json.dumps(asdict(found)))
             new.replace(state)
             sandbox.wait()
     finally:

@@ -40,6 +40,9 @@ def test_a_user_makes_a_cluster_uses_it_and_takes_it_down(places: list[str], min
     again = harness("up", *places, "--", "sh", "-c", "helm list -q && pwd && exit 7")
     assert again.returncode == 7
     assert again.stdout == f"{Path.cwd()}\n"
+    other = harness("up", *places, "--k8s=9.99")
+    said = f"e2e: a cluster of Kubernetes {minor} is running (end it with `make cluster-down`)\n"
+    assert (other.returncode, other.stderr) == (1, said)
     assert harness("down", *places).stderr == "e2e: the cluster is gone.\n"
     assert harness("down", *places).stderr == "e2e: no cluster was running.\n"
 
