@@ -1,6 +1,8 @@
 """The small parts that need no root: switches, waiting, reasons in logs, checks of the machine, command lines."""
 
 import json
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,17 @@ from harness.components import GATED, NAMES, command, files
 from harness.control import reason
 from harness.errors import HarnessError
 from harness.namespace import pod_manifest
+from harness.sandbox import HARNESS
 from harness.settings import Settings, joined, minors, switches, tools_folder
 from harness.waiting import NotInTime, wait_for
 
 SETTINGS = Settings(Path("/tools/bin"), Path("/tools/images"), Path("/logs"))
+
+
+def test_the_command_line_needs_nothing_but_the_standard_library() -> None:
+    """`make e2e-tools` runs before there is any environment."""
+    command = [sys.executable, "-S", "-c", "import harness.__main__"]
+    assert subprocess.run(command, env={"PYTHONPATH": str(HARNESS)}, check=False).returncode == 0
 
 
 def test_switches_are_read_and_written() -> None:
