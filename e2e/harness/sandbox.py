@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 
 HARNESS = Path(__file__).parent.parent
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-START = 30.0
+START = 90.0
 STOP = 60.0
 # A link to a link to a link: more than that is a loop (ELOOP at 40, as path_resolution(7) says).
 MOST_LINKS = 40
