@@ -81,8 +81,9 @@ class Release:
         return self.cluster.kubectl("logs", "-n", self.namespace, self.driver())
 
     def template(self, *values: str) -> str:
-        """Render without a cluster; YAML."""
-        return self._helm("template", *self._sets(values))
+        """Render as for this cluster, without asking it; YAML."""
+        version = self.cluster.api.get("/version")["gitVersion"]
+        return self._helm("template", f"--kube-version={version}", *self._sets(values))
 
     def _helm(self, action: str, *arguments: str) -> str:
         return self.cluster.helm(action, self.name, str(CHART), "-n", self.namespace, *arguments)
