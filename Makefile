@@ -47,11 +47,12 @@ kills:
 	@tools/prepare.sh
 	@KILLS=$(or $(KILLS),all) $(HATCH) run python -m pytest -q -n auto packages/common/tests/test_kills.py $(ARGS)
 
-# The programs are built before pytest, which would hide the progress.
+# Programs and image are built before pytest, which would hide the progress and end a build that takes long.
 e2e:
 	@tools/prepare.sh
 	@$(CLUSTER) build
-	@$(HATCH) run python -m pytest -q -p no:cacheprovider e2e/tests $(ARGS)
+	@$(CLUSTER) image
+	@$(HATCH) run python -m pytest -q -p no:cacheprovider --timeout=600 e2e/tests $(ARGS)
 
 # With the standard library alone, so that it can go on in the background while other targets prepare themselves.
 e2e-tools:

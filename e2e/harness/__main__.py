@@ -1,4 +1,4 @@
-"""Command line of the cluster: `python -m harness build|up|exec|down|hold`; `make cluster` and `make e2e` call it."""
+"""Command line of the cluster: `python -m harness build|image|up|exec|down|hold`; for `make cluster` and `make e2e`."""
 
 import argparse
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from harness import daemon
 from harness.checks import check_machine, install_missing
 from harness.errors import HarnessError
+from harness.release import build_image
 from harness.settings import DEFAULT_MINOR, OUTPUT, Settings, minors, switches
 from harness.tools import cache_folder, tools
 
@@ -51,6 +52,12 @@ def build(options: argparse.Namespace) -> int:
     folder = tools(options.k8s, say).folder
     if folder not in before:
         say(f"built {folder} in {time.monotonic() - start:.0f} s.")
+    return 0
+
+
+def image(_: argparse.Namespace) -> int:
+    """Build the driver's image if it is not there."""
+    say(f"the driver's image is {build_image()}.")
     return 0
 
 
@@ -104,7 +111,7 @@ def down(options: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    commands = {"build": build, "up": up, "exec": execute, "down": down, "hold": hold}
+    commands = {"build": build, "image": image, "up": up, "exec": execute, "down": down, "hold": hold}
     described = argparse.ArgumentParser(
         prog="harness",
         description=__doc__,

@@ -84,6 +84,19 @@ class Namespace:
 
         return wait_for(ready, f"pod {self.name}/{name} to be Ready", timeout) or {}
 
+    def wait_all_ready(self, timeout: float = RUNNING) -> None:
+        """Wait until there are pods here, and as many as Deployments want, and all are Ready."""
+
+        def names() -> list[str]:
+            wanted = sum(
+                each["spec"]["replicas"] for each in self.cluster.api.items(self.path("apps/v1/deployments"))
+            )
+            found = [each["metadata"]["name"] for each in self.cluster.api.items(self.path("pods"))]
+            return found if len(found) >= max(wanted, 1) else []
+
+        for name in wait_for(names, f"the pods of {self.name}", timeout):
+            self.wait_ready(name, timeout)
+
     def wait_phase(self, name: str, phase: str, timeout: float = RUNNING) -> Json:
         """Wait until a pod is in a phase, such as ``Succeeded``; the pod."""
 

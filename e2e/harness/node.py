@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import linux
-from harness.cgroups import Hierarchy
+from harness.cgroups import Hierarchy, hierarchies, remove_all
 from harness.errors import HarnessError
 
 NAME = "e2e-node"
@@ -113,7 +113,9 @@ def new_boot() -> None:
 
 
 def reboot() -> None:
-    """Lose what a machine loses when it boots: mounts of containers and volumes, and ``/run``."""
+    """Lose what a machine loses when it boots: cgroups, mounts of containers and volumes, and ``/run``."""
+    # A kubelet that found those of dead containers would look for each in containerd for seconds.
+    remove_all(hierarchies(), "kubepods")
     for path in reversed(_mounts_of_containers()):
         linux.umount(path, detach=True)
     for entry in RUN.iterdir():

@@ -1,5 +1,6 @@
 """A driver as a user installs it: the image of its Containerfile, its chart by helm."""
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,17 +15,39 @@ from harness.waiting import wait_for
 IMAGE = "localhost/intel-gpu-driver:dev"
 CHART = CHECKOUT / "deployments/gpu-driver/chart"
 READY = "120s"
+# What the image is made of, and what of that is not in it.
+INPUTS = (
+    "packages/common",
+    "packages/gpu-driver",
+    "deployments/gpu-driver/Containerfile",
+    "tools/build_image.py",
+)
+UNUSED = {"tests", "__pycache__", ".hypothesis"}
 _GONE = 60.0
 
 
 def build_image() -> Path:
-    """Build the GPU driver's image of this checkout, with what is kept of earlier builds. Raises ``HarnessError``."""
-    target = OUTPUT / "images" / "intel-gpu-driver.tar"
+    """Build the GPU driver's image of this checkout unless it is there. Raises ``HarnessError``."""
+    target = OUTPUT / "images" / f"intel-gpu-driver-{_digest()}.tar"
+    if target.exists():
+        return target
     command = [sys.executable, str(CHECKOUT / "tools/build_image.py"), f"--tag={IMAGE}", f"--output={target}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HarnessError(f"the image cannot be built: {done.stderr.strip()[-1000:]}")
+    for other in set(target.parent.glob("intel-gpu-driver*.tar")) - {target}:
+        other.unlink()
     return target
+
+
+def _digest() -> str:
+    """Tell apart what the build reads."""
+    found = hashlib.sha256()
+    for start in (CHECKOUT / name for name in INPUTS):
+        for path in [start] if start.is_file() else sorted(start.rglob("*")):
+            if path.is_file() and not UNUSED & set(path.relative_to(CHECKOUT).parts):
+                found.update(f"{path.relative_to(CHECKOUT)}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 class Release:

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from harness.checks import check_machine
 from harness.cluster import Cluster
+from harness.driver import Driver
 from harness.dump import dump
 from harness.errors import HarnessError
 from harness.namespace import Namespace
@@ -96,3 +97,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         folder = DUMPS / re.sub(r"\W+", "-", item.name).strip("-")
         report.sections.append(("cluster", dump(cluster, folder)))
     return report
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster, driver_image: str) -> Iterator[Driver]:
+    """Give the driver for the tests that do not install it themselves."""
+    assert driver_image
+    driver = Driver(cluster)
+    yield driver
+    driver.leave()
+
+
+@pytest.fixture
+def gpus(installed: Driver, request: pytest.FixtureRequest) -> Driver:
+    """Give the driver, idle, on the machine that the mark ``machine`` names, or on two GPUs."""
+    mark = request.node.get_closest_marker("machine")
+    installed.move_to(mark.args[0] if mark else "two-gpus")
+    installed.wait_idle()
+    return installed

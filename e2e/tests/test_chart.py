@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from harness.api import ApiError, Json
 from harness.cluster import Cluster, CommandFailed
+from harness.driver import Driver
 from harness.namespace import Namespace, pod_manifest
 from harness.release import CHART, Release
 from harness.waiting import wait_for
@@ -28,6 +29,12 @@ VARIANTS = (
     ),
     ("cleanup=true",),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _alone(installed: Driver) -> None:
+    """Take away the driver of the tests before, if there is one."""
+    installed.leave()
 
 
 # --------------------------------------------------------------------------- helm
@@ -129,6 +136,7 @@ def test_the_driver_has_no_more_rights_than_any_user(release: Release) -> None:
             release.execute("python3", "-c", f"open({path!r}, 'w')")
 
 
+@pytest.mark.scenario(54)
 def test_an_upgrade_under_a_claim_changes_nothing(
     cluster: Cluster, release: Release, namespace: Namespace
 ) -> None:
@@ -163,6 +171,7 @@ def slice_of(node: str, driver: str = "gpu.intel.com") -> Json:
     }
 
 
+@pytest.mark.scenario(71)
 def test_a_driver_writes_slices_of_its_own_node_and_of_itself_only(
     cluster: Cluster, release: Release
 ) -> None:
@@ -211,10 +220,7 @@ def test_removal_is_refused_under_a_claim_and_then_leaves_nothing(
         assert list(cluster.path(f"{KUBELET}/{folder}").iterdir()) == []
     assert list(cluster.path("/var/run/cdi").iterdir()) == []
     release.uninstall()
-    kinds = "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding"
-    label = ("-l", f"app.kubernetes.io/instance={release.name}")
-    assert cluster.kubectl("get", kinds, *label, "-o", "name") == ""
-    assert (
-        cluster.kubectl("get", "role,rolebinding,serviceaccount,daemonset", "-A", *label, "-o", "name") == ""
-    )
+    kinds = ",".join(cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split())
+    label = f"app.kubernetes.io/instance={release.name}"
+    assert cluster.kubectl("get", kinds, "-A", "-l", label, "-o", "name") == ""
     release.install()  # for what comes after
