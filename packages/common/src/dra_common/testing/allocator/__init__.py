@@ -9,6 +9,8 @@
     else:
         print(outcome)  # device by device and clause by clause
 
+``allocator.objections(claim, allocation)`` holds what somebody else chose against the same rules.
+
 Objects are dicts as the API server stores them (resource.k8s.io/v1). Selectors are real CEL (:mod:`.cel`). Supported:
 ``exactly`` (ExactCount, All), ``firstAvailable``, selectors of class and request, matchAttribute and distinctAttribute,
 adminAccess, taints and tolerations, shared counters, devices that allow multiple allocations and requests for an amount

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dra_common.testing.allocator.constraints import read_constraints
-from dra_common.testing.allocator.outcome import Allocation, Reason, Stop, Unsatisfiable
+from dra_common.testing.allocator.outcome import Allocation, DeviceId, Reason, Stop, Unsatisfiable
 from dra_common.testing.allocator.pools import gather_pools
+from dra_common.testing.allocator.replay import Replay
 from dra_common.testing.allocator.requests import read_requests
 from dra_common.testing.allocator.result import status_allocation
-from dra_common.testing.allocator.search import Search
 from dra_common.testing.allocator.usage import claim_name, read_usage
 
 
@@ -52,10 +52,24 @@ class Allocator:
             return Unsatisfiable(name, stop.reasons)
         return Allocation(name, tuple(pick.candidate.id for pick in picks), status_allocation(claim, picks))
 
-    def _search(self, claim: Mapping[str, Any]) -> Search:
+    def objections(self, claim: Mapping[str, Any], allocation: Mapping[str, Any]) -> tuple[Reason, ...]:
+        """Return what speaks against an allocation (``status.allocation``) of somebody else, empty if it is legal.
+
+        It need not be the one that :meth:`allocate` makes; shares and configuration are not looked at.
+        """
+        chosen = [
+            (result["request"], DeviceId(result["driver"], result["pool"], result["device"]))
+            for result in allocation["devices"].get("results", ())
+        ]
+        try:
+            return self._search(claim).objections(chosen)
+        except Stop as stop:
+            return stop.reasons
+
+    def _search(self, claim: Mapping[str, Any]) -> Replay:
         if claim.get("status", {}).get("allocation"):
             raise Stop(Reason("claim", "is allocated already"))
-        return Search(
+        return Replay(
             read_requests(claim, self._classes),
             # Made anew for each claim: constraints and counters are charged during the search.
             gather_pools(self._slices, self._node),

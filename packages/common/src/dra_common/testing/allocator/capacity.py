@@ -1,7 +1,8 @@
 """What a request takes of a device's capacity: the request policies of consumable capacity (KEP-5075).
 
 Every device has capacities, and a request may ask for an amount of them; of a device that does not allow multiple
-allocations it gets all, whatever it asked for. Semantics are those of the scheduler of Kubernetes 1.37.
+allocations it gets all, whatever it asked for. Steps are computed in whole numbers, fractions rounded up, as by the
+scheduler of Kubernetes 1.37: DRAFractionalCapacityRange is off there unless ``--min-compatibility-version`` is 1.37.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from dra_common.testing.allocator.pools import Candidate
 from dra_common.testing.allocator.quantities import parse_quantity
 from dra_common.testing.allocator.requests import Request
 
-_MILLI = Fraction(1, 1000)
 _INT64_MAX = 2**63 - 1
 
 Taken = dict[str, str]
@@ -59,24 +59,20 @@ def _amount(request: Request, candidate: Candidate, name: str, capacity: Mapping
 
 
 def _rounded_up(wanted: str, valid: Mapping[str, Any]) -> str:
-    amount, least = parse_quantity(wanted), parse_quantity(str(valid["min"]))
-    if amount < least:
+    if parse_quantity(wanted) < parse_quantity(str(valid["min"])):
         return str(valid["min"])
     if "step" not in valid:
         return wanted
-    unit = _unit(valid)
-    if amount > _INT64_MAX * unit or (unit == _MILLI and (amount / unit).denominator != 1):
+    least, step = _whole(valid["min"]), _whole(valid["step"])
+    amount = least + -((least - _whole(wanted)) // step) * step
+    if amount > _INT64_MAX:
         msg = f"{wanted} is an amount that the scheduler cannot compute with"
         raise OverflowError(msg)
-    step = parse_quantity(str(valid["step"]))
-    return _text(least + ceil((ceil(amount / unit) * unit - least) / step) * step, like=str(valid["step"]))
+    return str(Quantity(amount, "binary" if str(valid["step"]).endswith("i") else "decimal"))
 
 
-def _unit(valid: Mapping[str, Any]) -> Fraction:
-    """Whole numbers, or thousandths if all of the range can be told in those: both of 64 bits."""
-    limits = [parse_quantity(str(valid[key])) / _MILLI for key in ("min", "max", "step") if key in valid]
-    fine = all(limit.denominator == 1 and limit <= _INT64_MAX for limit in limits)
-    return _MILLI if fine else Fraction(1)
+def _whole(quantity: object) -> int:
+    return ceil(parse_quantity(str(quantity)))
 
 
 def _valid(amount: Fraction, policy: Mapping[str, Any]) -> bool:
@@ -86,8 +82,7 @@ def _valid(amount: Fraction, policy: Mapping[str, Any]) -> bool:
         valid = policy["validRange"]
         over = "max" in valid and amount > parse_quantity(str(valid["max"]))
         return not over and (
-            "step" not in valid
-            or (amount - parse_quantity(str(valid["min"]))) % parse_quantity(str(valid["step"])) == 0
+            "step" not in valid or (ceil(amount) - _whole(valid["min"])) % _whole(valid["step"]) == 0
         )
     values = [parse_quantity(str(value)) for value in policy.get("validValues", ())]
     return not values or amount in values
@@ -97,10 +92,3 @@ def _offer(policy: Mapping[str, Any]) -> str:
     if "validRange" in policy:
         return f"{policy['validRange'].get('max')} is the most"
     return f"only {', '.join(map(str, policy['validValues']))}"
-
-
-def _text(amount: Fraction, like: str) -> str:
-    """Print an amount in the family of suffixes of another one."""
-    if amount.denominator != 1:
-        return f"{int(amount / _MILLI)}m"
-    return str(Quantity(int(amount), "binary" if like.endswith("i") else "decimal"))

@@ -118,7 +118,7 @@ def _candidates(slices: Slices) -> tuple[Candidate, ...]:
             item["spec"].get("nodeName"),
         )
         for item in slices
-        for device in item["spec"].get("devices", ())
+        for device in item["spec"].get("devices") or ()
     )
 
 

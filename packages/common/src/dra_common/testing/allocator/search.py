@@ -118,6 +118,10 @@ class Search:
         if reason is not None:
             self._note(reason)
             return False
+        self._pick(request, candidate)
+        return True
+
+    def _pick(self, request: Request, candidate: Candidate) -> None:
         # Of a device's shares only the first one is charged counters.
         if not self._shares.there(candidate):
             self._counters.take(candidate)
@@ -126,7 +130,6 @@ class Search:
             if constraint.covers(request):
                 constraint.add(candidate)
         self._picks.append(Pick(request, candidate, share))
-        return True
 
     def _put_back(self) -> None:
         pick = self._picks.pop()
