@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dra_common.errors import DraError
-from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, DeviceNode, Edits, PlannedDevice
+from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, DeviceNode, Edits, Phase, PlannedDevice
 from dra_common.testing.bench import Bench, config, soon
 from dra_common.testing.cdi import resolve
 from dra_common.testing.knobs import MOST, Knob, KnobDriver
@@ -156,8 +156,9 @@ class World:
                 promise.usable = False
 
     def forget(self, uid: str) -> None:
-        """An unprepare that was begun and not finished: what it has undone is promised no more."""
-        if not self.bench.lifecycle.is_current(self.record(uid)):
+        """An unprepare that did not finish: nothing is promised any more, unless it has not come to write down that."""
+        record = self.record(uid)
+        if record is None or not record.answer or record.phase is Phase.UNPREPARING:
             self.promises.pop(uid, None)
 
     def _held(self, uid: str) -> set[tuple[str, str | None]]:
