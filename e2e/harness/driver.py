@@ -64,6 +64,11 @@ class Driver(Release):
             device["name"]: device for each in self.slices() for device in each["spec"].get("devices", [])
         }
 
+    def has_extended_resources(self) -> bool:
+        """Whether the API server keeps the name of an extended resource in a DeviceClass: not without its gate."""
+        found = self.cluster.api.get(f"/apis/resource.k8s.io/v1/deviceclasses/{DRIVER}")
+        return "extendedResourceName" in found["spec"]
+
     def wait_published(self, timeout: float = READY) -> list[Json]:
         """Wait until the pool is complete and has devices; its slices."""
 
@@ -146,6 +151,16 @@ class Driver(Release):
     def kill(self) -> None:
         """Let the driver die of SIGKILL; the kubelet starts its container again."""
         self.cluster.run("kill", "-KILL", str(self.pid()))
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the driver stand still for a while, shorter than its probes allow: calls wait for it."""
+        pid = str(self.pid())
+        self.cluster.run("kill", "-STOP", pid)
+        try:
+            yield
+        finally:
+            self.cluster.run("kill", "-CONT", pid)
 
     @contextmanager
     def away(self) -> Iterator[None]:

@@ -128,6 +128,15 @@ class Namespace:
             found, key=lambda each: each.get("lastTimestamp") or each["metadata"]["creationTimestamp"]
         )
 
+    def wait_event(self, name: str, reason: str, timeout: float = RUNNING) -> str:
+        """Wait until there is an event of this reason of an object; the message of the newest."""
+
+        def told() -> str:
+            found = [each["message"] for each in self.events(name) if each["reason"] == reason]
+            return str(found[-1]) if found else ""
+
+        return wait_for(told, f"an event {reason} of {self.name}/{name}", timeout)
+
     def logs(self, pod: str, container: str = "main") -> str:
         """Read the output of a container."""
         return self.cluster.kubectl("logs", "-n", self.name, pod, "-c", container)

@@ -1,5 +1,6 @@
 """What goes away while pods have GPUs: the kubelet, the driver, the API server, a claim, the whole node."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,23 @@ def objects(slices: list[Json]) -> set[tuple[str, str, str]]:
     return {(m["name"], m["uid"], m["resourceVersion"]) for m in (each["metadata"] for each in slices)}
 
 
+def names(slices: list[Json]) -> set[str]:
+    return {each["metadata"]["name"] for each in slices}
+
+
+def back_after(gpus: Driver) -> float:
+    """Seconds from the kubelet's wiping the slices to the driver's making the first one again."""
+    calls = [
+        each for each in gpus.cluster.audit() if each.get("objectRef", {}).get("resource") == "resourceslices"
+    ]
+    wiped = max(at(each) for each in calls if each["verb"] == "deletecollection")
+    return min(at(each) for each in calls if each["verb"] == "create" and at(each) > wiped) - wiped
+
+
+def at(call: Json) -> float:
+    return datetime.fromisoformat(call["stageTimestamp"]).timestamp()
+
+
 def files(gpus: Driver, uid: str) -> dict[str, str]:
     return {path.name: path.read_text() for path in gpus.specs(uid)}
 
@@ -51,20 +69,16 @@ def test_the_kubelet_restarts_under_a_pod(gpus: Driver, namespace: Namespace) ->
     namespace.apply(template("one", exactly()))
     namespace.run_pod(pod_manifest("steady", claims=ONE))
     uid = claim_of(namespace, "steady")["metadata"]["uid"]
-    before = objects(gpus.slices()), files(gpus, uid), gpus.records(), started(namespace, "steady")
+    slices = names(gpus.slices())
+    before = files(gpus, uid), gpus.records()[uid], started(namespace, "steady")
     gpus.cluster.control.kill("kubelet")
-    gpus.cluster.control.spawn("kubelet")
-    wait_for(lambda: not gpus.slices(), "the kubelet to wipe the slices at its start")
-    gpus.wait_published(timeout=2)
-    gpus.cluster.control.wait_serving("kubelet")
+    gpus.cluster.control.start("kubelet")
+    wait_for(lambda: not slices & names(gpus.slices()), "the kubelet to wipe the slices at its start")
+    gpus.wait_published()
+    assert back_after(gpus) < 2
     # It registers the driver again, and asks again for what its pods have.
     namespace.run_pod(pod_manifest("later", claims=ONE))
-    assert not {name for name, *_ in before[0]} & {name for name, *_ in objects(gpus.slices())}
-    assert (files(gpus, uid), gpus.records()[uid], started(namespace, "steady")) == (
-        before[1],
-        before[2][uid],
-        before[3],
-    )
+    assert (files(gpus, uid), gpus.records()[uid], started(namespace, "steady")) == before
     works(gpus, namespace, "steady")
     namespace.delete_pod("steady")
     assert uid not in gpus.records()
@@ -81,6 +95,24 @@ def test_a_pod_is_made_while_the_kubelet_is_down(gpus: Driver, namespace: Namesp
         gpus.cluster.control.start("kubelet")
     namespace.wait_ready("early", 150)
     works(gpus, namespace, "early")
+
+
+@pytest.mark.scenario(22)
+def test_the_kubelet_restarts_during_a_prepare(gpus: Driver, namespace: Namespace) -> None:
+    namespace.apply(template("one", exactly(count=2)))
+    state = gpus.cluster.path("/var/lib/kubelet/dra_manager_state")
+    with gpus.frozen():
+        namespace.create_pod(pod_manifest("eager", claims=ONE))
+        # The kubelet writes down what it asks for before it asks.
+        wait_for(lambda: namespace.name in state.read_text(), "the kubelet to ask for the claim")
+        gpus.cluster.control.kill("kubelet")
+    gpus.cluster.control.start("kubelet")
+    namespace.wait_ready("eager", 150)
+    works(gpus, namespace, "eager")
+    uid = claim_of(namespace, "eager")["metadata"]["uid"]
+    assert set(gpus.records()) == set(gpus.held().values()) == {uid}
+    namespace.delete_pod("eager")
+    gpus.wait_idle()
 
 
 @pytest.mark.scenario(3, 18)
@@ -130,7 +162,7 @@ def test_the_driver_is_cut_off_from_the_api_server(gpus: Driver, namespace: Name
     namespace.run_pod(pod_manifest("before", claims=ONE))
     with gpus.cut_off():
         namespace.create_pod(pod_manifest("during", claims=ONE))
-        why = wait_event(namespace, "during", FAILED_PREPARE)
+        why = namespace.wait_event("during", FAILED_PREPARE)
         assert "API server" in why
         assert len(gpus.records()) == 1
         namespace.delete_pod("before")
@@ -138,14 +170,6 @@ def test_the_driver_is_cut_off_from_the_api_server(gpus: Driver, namespace: Name
     # The kubelet tries again by itself.
     namespace.wait_ready("during", 150)
     works(gpus, namespace, "during")
-
-
-def wait_event(namespace: Namespace, name: str, reason: str, timeout: float = 60) -> str:
-    def told() -> str:
-        found = [each["message"] for each in namespace.events(name) if each["reason"] == reason]
-        return str(found[-1]) if found else ""
-
-    return wait_for(told, f"an Event {reason} of {name}", timeout)
 
 
 @pytest.mark.scenario(44)

@@ -26,7 +26,7 @@ from dra_common.definition import Definition
 from dra_common.engine import Engine
 from dra_common.events import Events
 from dra_common.garbage import Collector
-from dra_common.hosts import open_host, open_uevents
+from dra_common.hosts import await_power, open_host, open_uevents
 from dra_common.inventory import Inventory
 from dra_common.kubelet import HealthServer, KubeletPlugin, find_rival
 from dra_common.kubelet.folders import make_plugin_dir, require_registry
@@ -102,6 +102,7 @@ class App:
         self._driver, self._settings = definition.driver, settings
         self._data = data_folder(settings, definition.driver)
         self._host = open_host(settings.host)
+        await_power(settings.host)
         # None: nobody asks for numbers, and their library is not loaded.
         self._metrics = open_metrics(definition.driver.name, version) if settings.http_endpoint else None
         counts = self._metrics or SILENT

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dra_common.ports import Host, UeventSource
 from dra_common.settings import HostSettings
 
+POWER_ON_SECONDS = 10.0
+"""How long a start waits for a simulated machine; then it goes on with what the files show."""
+
 
 def open_host(settings: HostSettings) -> Host:
     """Return the machine that the settings name. Raises SettingsError if its folders are not there."""
@@ -26,6 +29,17 @@ def open_host(settings: HostSettings) -> Host:
             dev_root=str(dev_root),
         )
     )
+
+
+def await_power(settings: HostSettings) -> None:
+    """Wait until a simulated machine that was left without its simulator has one again, for some seconds at most.
+
+    Until it boots, its files show the boot before. A real machine runs nothing before its kernel does.
+    """
+    if settings.simulated_root is not None:
+        from dra_common.simulate import ControlClient  # noqa: PLC0415 - only for simulated machines
+
+        ControlClient(settings.simulated_root.absolute()).wait(POWER_ON_SECONDS)
 
 
 def open_uevents(settings: HostSettings, subsystems: Sequence[str]) -> UeventSource:

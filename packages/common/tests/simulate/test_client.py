@@ -277,3 +277,27 @@ def test_a_line_of_nonsense_is_an_error(root: Path) -> None:
         with pytest.raises(HostError, match="follow uevents"):
             next(SimulatedUevents(root).events())
         thread.join()
+
+
+def test_waiting_is_over_at_once_where_a_simulator_answers_or_never_was(
+    host: SimulatedHost, root: Path, tmp_path: Path
+) -> None:
+    assert host.boot_id()
+    assert ControlClient(root).wait(0)
+    assert ControlClient(tmp_path / "once").wait(0)
+
+
+def test_a_simulator_that_was_killed_is_waited_for(short_tmp: Path) -> None:
+    client = ControlClient(short_tmp)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(client.path))  # nobody listens, as after a kill
+    assert not client.wait(0.2)
+    found: list[bool] = []
+    waiting = threading.Thread(target=lambda: found.append(client.wait(30)))
+    waiting.start()
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(short_tmp / "new"))
+        alive.listen()
+        (short_tmp / "new").rename(client.path)
+        waiting.join(30)
+    assert found == [True]

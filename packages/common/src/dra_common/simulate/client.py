@@ -7,12 +7,14 @@ import binascii
 import errno
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from io import BufferedRWPair
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dra_common.deadline import Deadline
 from dra_common.effects import effect
 from dra_common.errors import HostError, HostNotFound, HostWriteError
 from dra_common.host import FileTree, RealHost, Roots
@@ -23,6 +25,8 @@ E = TypeVar("E", bound=HostError)
 
 ANSWER_SECONDS = 60.0
 """How long a request may take; the simulated kernel answers in milliseconds."""
+
+_PAUSE = 0.05
 
 _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ENXIO})
 
@@ -52,6 +56,23 @@ class ControlClient:
             connection.close()
             raise
         return connection
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a simulator that was killed, as by a reboot of the real machine; whether it is there in time.
+
+        True at once where there never was one (``simulate --once``).
+        """
+        deadline = Deadline.after(seconds)
+        while self.path.is_socket():
+            try:
+                self.connect().close()
+            except OSError:
+                if deadline.passed:
+                    return False
+                time.sleep(min(_PAUSE, deadline.remaining))
+            else:
+                break
+        return True
 
     def exchange(self, stream: BufferedRWPair, op: str, **fields: str) -> Mapping[str, Any]:
         """Send one request and return its answer. Raises OSError, ValueError (ended, not JSON)."""
