@@ -71,7 +71,8 @@ def wanted(bench: Bench) -> ClaimRef:
 def half_prepared(bench: Bench) -> ClaimRef:
     """Killed between the first device's hardware and the second's."""
     ref = wanted(bench)
-    life = Life(2, when=lambda call: call.startswith("write"))
+    # The record is written, then the first device, then the second.
+    life = Life(3, when=lambda call: call.startswith("write"))
     assert life.dies(bench.engine.prepare, ref, soon())
     assert (bench.level("a"), bench.level("b")) == (5, 1)
     bench.start()
