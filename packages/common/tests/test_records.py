@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -39,21 +38,8 @@ def test_a_record_that_was_never_saved_is_none(records: FileRecords) -> None:
     [(Phase.PREPARED, True), (Phase.FAILED, True), (Phase.PREPARING, False), (Phase.UNPREPARING, False)],
 )
 def test_only_what_a_claim_has_come_to_waits_until_its_name_is_on_the_disk(
-    records: FileRecords,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    phase: Phase,
-    *,
-    outlives_a_power_cut: bool,
+    records: FileRecords, synced: list[str], phase: Phase, *, outlives_a_power_cut: bool
 ) -> None:
-    synced: list[str] = []
-    real = os.fsync
-
-    def note(descriptor: int) -> None:
-        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", note)
     records.save(replace(RECORD, phase=phase))
     assert synced == ["uid-1.json.tmp", *(["claims"] if outlives_a_power_cut else [])]
     assert records.load("uid-1") == replace(RECORD, phase=phase)

@@ -57,7 +57,7 @@ def read_own(path: Path, *, longest: int = _LONGEST) -> bytes | None:
         except FileNotFoundError:
             return None
         try:
-            return _read_all(descriptor, longest)
+            return read_all(descriptor, longest)
         finally:
             os.close(descriptor)
 
@@ -168,8 +168,10 @@ def _write_synced(path: Path, data: bytes, mode: int) -> None:
         os.close(descriptor)
 
 
-def _read_all(descriptor: int, longest: int) -> bytes:
+def read_all(descriptor: int, longest: int) -> bytes:
+    """Read an open file to its end, or to its first ``longest`` bytes. Raises OSError."""
     chunks = []
+    # Never all of ``longest`` at once: files of /proc/sys allocate what is asked for, and fail with ENOMEM.
     while longest > 0 and (chunk := os.read(descriptor, min(longest, _CHUNK))):
         chunks.append(chunk)
         longest -= len(chunk)

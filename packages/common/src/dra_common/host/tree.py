@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from dra_common.effects import effect
 from dra_common.errors import HostError, HostNotFound, HostWriteError
+from dra_common.files import read_all
 
 T = TypeVar("T")
 
@@ -29,7 +30,6 @@ _CURES = {
     errno.EMFILE: "raise the limit of open files of the driver",
 }
 _DELETED = " (deleted)"
-_CHUNK = 64 * 1024
 
 
 class FileTree:
@@ -145,7 +145,7 @@ class FileTree:
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
             self._require_inside(_opened(fd))
-            return _read(fd, self._limit + 1)
+            return read_all(fd, self._limit + 1)
         finally:
             os.close(fd)
 
@@ -210,15 +210,6 @@ def _opened(fd: int) -> str:
     if real.endswith(_DELETED) and not os.path.lexists(real):
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     return real
-
-
-def _read(fd: int, limit: int) -> bytes:
-    chunks = []
-    # Never the whole limit at once: files of /proc/sys allocate what is asked for, and fail with ENOMEM.
-    while limit > 0 and (chunk := os.read(fd, min(limit, _CHUNK))):
-        chunks.append(chunk)
-        limit -= len(chunk)
-    return b"".join(chunks)
 
 
 def _write(path: str, data: bytes) -> int:
