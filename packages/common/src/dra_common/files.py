@@ -62,6 +62,11 @@ def read_own(path: Path, *, longest: int = _LONGEST) -> bytes | None:
             os.close(descriptor)
 
 
+def unfinished(path: Path) -> Path:
+    """Return where an interrupted write of ``path`` leaves what it had."""
+    return path.with_name(path.name + TEMPORARY_SUFFIX)
+
+
 def write_durably(path: Path, data: bytes, *, mode: int = 0o600, sync_name: bool = True) -> None:
     """Replace ``path`` with ``data`` so that a crash leaves the old or the new content, never a part.
 
@@ -70,7 +75,7 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o600, sync_name: bool
     writers of the same path away; what an interrupted one left, or anything else in the temporary file's place, is
     replaced. Raises StateError.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary = unfinished(path)
     try:
         with explained("write", temporary):
             _write_synced(temporary, data, mode)

@@ -20,6 +20,7 @@ from dra_common.files import (
     read_own,
     remove_durably,
     sync_folder,
+    unfinished,
     unlink,
     write_durably,
 )
@@ -74,7 +75,7 @@ class FileRecords:
         path = self._path(uid)
         remove_durably(path)
         with suppress(OSError):  # what cannot be removed now is an orphan to the next recovery
-            unlink(path.with_name(path.name + TEMPORARY_SUFFIX))
+            unlink(unfinished(path))
 
     def uids(self) -> tuple[str, ...]:
         """UIDs that have a record, sorted. Raises StateError."""
@@ -125,7 +126,7 @@ class FileRecords:
     def drop_unfinished(self, uid: str) -> None:
         """Remove what an interrupted save left. Raises StateError."""
         path = self._path(uid)
-        remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
+        remove_durably(unfinished(path))
 
     def strays(self) -> tuple[str, ...]:
         """Paths in the folder that are no files of ours. Raises StateError."""

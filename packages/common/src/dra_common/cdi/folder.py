@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dra_common.effects import effect
 from dra_common.errors import SpecInvalid, StateError
-from dra_common.files import TEMPORARY_SUFFIX, explained, read_own, remove_durably, write_durably
+from dra_common.files import explained, read_own, remove_durably, unfinished, write_durably
 
 FOLDER_MODE = 0o755
 """Anybody may look: rootless runtimes read static specifications, and look through the transient folder too."""
@@ -51,7 +51,7 @@ def names(path: Path) -> tuple[str, ...]:
 def remove_file(path: Path) -> None:
     """Remove a CDI file and what an interrupted write left of it; fine if there is neither. Raises StateError."""
     remove_durably(path)
-    remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
+    remove_durably(unfinished(path))
 
 
 def make_file(path: Path, data: bytes | None, *, mode: int) -> None:

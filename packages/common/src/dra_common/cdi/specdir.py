@@ -12,7 +12,7 @@ from dra_common.cdi.encode import encode_spec
 from dra_common.cdi.folder import cured, ensure_folder, make_file, names, remove_file
 from dra_common.cdi.names import check_class, check_uid, check_vendor, claim_file, qualified_name, uid_of
 from dra_common.errors import SpecInvalid
-from dra_common.files import TEMPORARY_SUFFIX, explained, read_own, remove_durably
+from dra_common.files import TEMPORARY_SUFFIX, explained, read_own, remove_durably, unfinished
 from dra_common.ports import SpecDevices
 
 SETTING = "--cdi-dynamic-root"
@@ -118,7 +118,7 @@ class SpecDir:
         with cured(SETTING):
             for name in self._classes:
                 path = self._folder / claim_file(self._vendor, name, check_uid(uid))
-                remove_durably(path.with_name(path.name + TEMPORARY_SUFFIX))
+                remove_durably(unfinished(path))
 
     def compare(self, uid: str, devices: SpecDevices) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the files that are missing, and those that do not say exactly this. Raises SpecInvalid, StateError."""
