@@ -61,6 +61,19 @@ class Bench:
             lambda: publisher.status().synced and self.server.watches, "a pool that is in order and watched"
         )
 
+    def heard(self, publisher: Publisher) -> int:
+        """Wait until the publisher's watch has told all there is, by a bookmark; returns the version it is at."""
+        last = self.server.put("Node", {"metadata": {"name": "elsewhere"}})
+        version = int(last["metadata"]["resourceVersion"])
+
+        def caught_up() -> bool:
+            # Again and again: one may go to a watch that is just ending.
+            self.server.bookmark()
+            return int(publisher._watcher._version or 0) >= version
+
+        self.wait(caught_up, "a bookmark to be heard")
+        return version
+
     def wait(self, predicate: Callable[[], object], what: str) -> None:
         self.server.wait_for(predicate, timeout=15, what=what)
 

@@ -53,9 +53,7 @@ def test_66_an_outage_of_many_tries_is_one_line_and_its_end_another(
         lab.settled(publisher)
         assert lab.whole("b")
         lab.wait(lambda: len(caplog.records) > 1, "the good news")
-        lab.server.bookmark()
-        version = int(lab.own()[0]["metadata"]["resourceVersion"])
-        lab.wait(lambda: int(publisher._watcher._version) >= version, "the watch to hear again")
+        lab.heard(publisher)
     assert lines(caplog, logging.WARNING) == [said]
     assert [line.partition(":")[0] for line in lines(caplog, logging.INFO)[1:]] == ["published"]
 
@@ -76,7 +74,7 @@ def test_a_server_without_watches_is_one_line_at_most_and_publishing_goes_on(
         lab.wait(lambda: lab.whole("b"), "the write")
         mood.end(lab.server)
         lab.settled(it)
-        lab.server.bookmark()
+        lab.heard(it)
         told = int(bool(mood.says))
         lab.wait(lambda: len(caplog.records) == 1 + 2 * told, "the good news")
     assert len(lines(caplog, logging.WARNING)) == told
@@ -92,8 +90,7 @@ def test_watches_that_are_cut_after_each_event_are_no_line_and_bounded_in_number
     with bench(tmp_path) as lab, lab.running(paced) as publisher:
         lab.publish(publisher, part("a"))
         for _ in range(4):
-            lab.wait(lambda: lab.server.watches, "a watch")
-            lab.server.bookmark()
+            lab.heard(publisher)
             lab.wait(lab.server.drop_watches, "a watch to cut")
         lab.wait(lambda: publisher._watcher._pacer.take() > 3600.0, "a long pause")
         assert sum(request.is_watch for request in lab.server.requests) <= 6

@@ -560,11 +560,7 @@ def test_bookmarks_move_the_watch_on(lab: Bench) -> None:
     """After a bookmark the watch survives that everything before it is forgotten."""
     with lab.running() as publisher:
         lab.publish(publisher, part("a"))
-        for index in range(3):
-            lab.server.put("Node", {"metadata": {"name": f"other{index}"}})
-        version = max(int(item["metadata"]["resourceVersion"]) for item in lab.server.objects("Node"))
-        lab.server.bookmark()
-        lab.wait(lambda: int(publisher._watcher._version) >= version, "the bookmark")
+        version = lab.heard(publisher)
         lab.server.forget_requests()
         lab.server.drop_watches()
         lab.wait(lambda: any(request.is_watch for request in lab.server.requests), "the next watch")

@@ -356,7 +356,9 @@ def test_the_driver_is_given_the_kubelets_45_seconds_or_the_clients_less_a_margi
     assert least < seen_deadline(node, claims, timeout) <= most
 
 
-def test_claims_of_a_kubelet_that_went_away_are_not_begun(node: KubeletNode, claims: MemoryClaims) -> None:
+def test_claims_of_a_kubelet_that_went_away_are_not_begun(
+    node: KubeletNode, claims: MemoryClaims, caplog: pytest.LogCaptureFixture
+) -> None:
     kubelet = serve(node, node.start_kubelet(), workers=1)
     claims.before = gate = Gate()
     with ThreadPoolExecutor(1) as pods:
@@ -365,6 +367,10 @@ def test_claims_of_a_kubelet_that_went_away_are_not_begun(node: KubeletNode, cla
         kubelet.stop()
         with pytest.raises(KubeletCallError):
             call.result(10)
+        # The plugin hears of it a little later.
+        wait_until(
+            lambda: any("not begun" in line.getMessage() for line in caplog.records), "the second's end"
+        )
     gate.open()
     kubelet.start()
     kubelet.wait_registered(node.driver)
