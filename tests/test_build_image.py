@@ -15,6 +15,10 @@ import build_image  # noqa: E402 - a script beside the others in tools/
 
 def said(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert build_image.main(arguments) == 1
+    return only_line(capfd)
+
+
+def only_line(capfd: pytest.CaptureFixture[str]) -> str:
     out, err = capfd.readouterr()
     assert out == ""
     assert err.count("\n") == 1
@@ -40,11 +44,13 @@ def test_a_step_that_fails_is_one_line_and_leaves_no_file(
 ) -> None:
     (tmp_path / "buildah").write_text("#!/bin/sh\nexit 7\n")
     (tmp_path / "buildah").chmod(0o755)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for name in ("STORE", "SCRATCH", "RUN"):
+        monkeypatch.setattr(build_image, name, tmp_path / name)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     output = tmp_path / "out/image.tar"
-    line = said(capfd, "--base=debian:12-slim", f"--output={output}")
-    assert line == "build_image: buildah ended with exit code 7, see above\n"
+    assert build_image.build(build_image.parse(["--base=debian:12-slim", f"--output={output}"])) == 1
+    assert only_line(capfd) == "build_image: buildah ended with exit code 7, see above\n"
     assert not output.exists()
 
 

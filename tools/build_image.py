@@ -6,12 +6,14 @@
 
 The base is Debian or Ubuntu, of the release that this machine has, from its package archive. What comes out is one
 tar file in the OCI image layout, for `ctr images import`, `podman load` or `skopeo copy oci-archive:`. Needs root,
-buildah and mmdebstrap. Bases and layers are kept in `.image/`; `make clean` removes them.
+buildah and mmdebstrap. Bases and layers are kept in `.image/`; `make clean` removes them. A build that is killed
+leaves no process and no mount, and the next one removes its unfinished files.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import platform
@@ -23,10 +25,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from enclosed import enclosed, unmount_below
+
+ROOT = Path(__file__).resolve().parent.parent
 STORE = ROOT / ".image"
+# What a build needs only while it runs, and what buildah remembers of mounts, which end with it.
+SCRATCH = STORE / "scratch"
+RUN = STORE / "run"
 _NEEDED = ("buildah", "mmdebstrap")
 _DISTRIBUTION = {"gpu-driver": "intel-gpu-driver"}
 _EXCLUDED = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
@@ -37,25 +45,46 @@ class Refused(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build, and say what came out."""
-    options = _parse(arguments)
-    begun = time.monotonic()
+    """Build in namespaces of its own, and say what came out."""
+    options = parse(arguments)
     try:
         _require(options.base)
-        _build(options.driver, options.tag, options.base)
-        _export(options.tag, options.output)
+        unmount_below(STORE)
+        return enclosed(partial(build, options))
     except Refused as error:
-        print(f"build_image: {error}", file=sys.stderr)
-        return 1
+        return _say_why(error)
+    except OSError as error:
+        return _say_why(f"{error.strerror}: {error.filename}: run it outside a container that forbids mounts")
+
+
+def build(options: argparse.Namespace) -> int:
+    """Build here, and say what came out."""
+    begun = time.monotonic()
+    try:
+        with _alone():
+            _build(options.driver, options.tag, options.base)
+            _export(options.tag, options.output)
+            _tell(options, begun)
+    except Refused as error:
+        return _say_why(error)
+    return 0
+
+
+def _say_why(error: object) -> int:
+    print(f"build_image: {error}", file=sys.stderr)
+    return 1
+
+
+def _tell(options: argparse.Namespace, begun: float) -> None:
     size, unpacked = options.output.stat().st_size, _size(options.tag)
     print(
         f"{options.tag}: {options.output} {size / 1e6:.0f} MB, unpacked {unpacked / 1e6:.0f} MB,"
         f" after {time.monotonic() - begun:.0f} s"
     )
-    return 0
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,6 +109,25 @@ def _require(base: str) -> None:
 
 
 # ---------------------------------------------------------------------- steps
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait for another build of this checkout, and remove what a killed one left."""
+    with (_made(STORE) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _remove_unfinished()
+        # Of buildah and mmdebstrap too.
+        os.environ["TMPDIR"] = str(_made(SCRATCH))
+        yield
+        shutil.rmtree(SCRATCH)
+
+
+def _remove_unfinished() -> None:
+    for folder in (SCRATCH, RUN):
+        shutil.rmtree(folder, ignore_errors=True)
+    if (STORE / "store").exists():
+        _buildah("rm", "--all", quiet=True)
 
 
 def _build(driver: str, tag: str, base: str) -> None:
@@ -123,7 +171,7 @@ def _local_base() -> str:
     name = f"localhost/base-{release['ID']}:{suite}"
     if not _exists(name):
         print(f"making the base image {name}", flush=True)
-        with tempfile.TemporaryDirectory(dir=_made(STORE)) as scratch:
+        with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
             archive = Path(scratch) / "base.tar"
             excluded = [f"--dpkgopt=path-exclude={path}" for path in _EXCLUDED]
             _run("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", *excluded, suite, str(archive))
@@ -135,7 +183,7 @@ def _local_base() -> str:
 
 def _export(tag: str, output: Path) -> None:
     """Write the image as one tar file, under its whole name, which containerd takes from an annotation of its own."""
-    with tempfile.TemporaryDirectory(dir=_made(STORE)) as scratch:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         layout = Path(scratch) / "image"
         _buildah("push", "--quiet", "--disable-compression", tag, f"oci:{layout}:{tag}", quiet=True)
         index = json.loads((layout / "index.json").read_text())
@@ -170,7 +218,7 @@ def _replaced(path: Path) -> Iterator[Path]:
 
 
 def _buildah(*arguments: str, quiet: bool = False) -> str:
-    command = ("buildah", f"--root={STORE / 'store'}", f"--runroot={STORE / 'run'}", *arguments)
+    command = ("buildah", f"--root={STORE / 'store'}", f"--runroot={RUN}", *arguments)
     return _say(*command) if quiet else _run(*command)
 
 

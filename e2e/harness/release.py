@@ -35,7 +35,8 @@ def build_image() -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HarnessError(f"the image cannot be built: {done.stderr.strip()[-1000:]}")
-    for other in set(target.parent.glob("intel-gpu-driver*.tar")) - {target}:
+    # Those of other checkouts, and what a killed build left of one.
+    for other in set(target.parent.glob("*intel-gpu-driver*")) - {target}:
         other.unlink()
     return target
 
