@@ -6,11 +6,12 @@ CLUSTER = PYTHONPATH=e2e $(HATCH) run python -m harness
 # Which Kubernetes (a folder of e2e/tools), feature gates and API versions: make e2e K8S=1.34 GATES=A=true,B=false SERVED=...
 export K8S GATES SERVED
 
-.PHONY: help demo bench fuzz test test-all kills e2e e2e-tools cluster cluster-down lint format image protos clean
+.PHONY: help demo bench bench-cluster fuzz test test-all kills e2e e2e-tools cluster cluster-down lint format image protos clean
 
 help:
 	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
 	@echo "make bench      what the driver costs: time, memory, requests; ARGS=--help for its options"
+	@echo "make bench-cluster  the same on a real one-node Kubernetes, as root; ARGS=\"--only storm\" K8S=1.34"
 	@echo "make fuzz       every parser and the claim engine under random input; RUNS=100000 TARGET=cdi JSON=1"
 	@echo "make test       all tests, on the newest CPython of 3.11-3.13 here; ARGS goes to pytest"
 	@echo "make test-all   all tests on each of them"
@@ -30,6 +31,12 @@ demo:
 bench:
 	@tools/prepare.sh
 	@$(HATCH) run python -m dra_common.testing.benchmark $(ARGS)
+
+bench-cluster:
+	@tools/prepare.sh
+	@$(CLUSTER) build
+	@$(CLUSTER) image
+	@PYTHONPATH=e2e $(HATCH) run python -m bench $(ARGS)
 
 fuzz:
 	@tools/prepare.sh fuzz

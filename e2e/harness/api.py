@@ -4,7 +4,8 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -105,6 +106,23 @@ class Api:
                 return None
             raise
 
+    @contextmanager
+    def watch(self, path: str, **query: str | int) -> Iterator[Iterator[Json]]:
+        """Watch a list, from the resource version that it had when it was read, or from one in ``query``.
+
+        The watch has begun when the block does. Events are objects with ``type`` and ``object``; ``Unanswered`` is
+        raised in their place if the server ends them, or after ``TIMEOUT`` seconds without any.
+        """
+        since = query or {"resourceVersion": self.get(path)["metadata"]["resourceVersion"]}
+        connection = _Connection(self._sandbox, self._context)
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": JSON}
+        try:
+            connection.request("GET", f"{path}?{urlencode({'watch': 'true'} | since)}", headers=headers)
+            answer = connection.getresponse()
+            yield _events(answer, path)
+        finally:
+            connection.close()
+
     def create(self, path: str, body: Mapping[str, object]) -> Json:
         """Create an object; ``path`` is that of its list."""
         return self.request("POST", path, body)
@@ -150,6 +168,15 @@ class Api:
         with self._lock:
             self._idle.append(connection)
         return result
+
+
+def _events(answer: http.client.HTTPResponse, path: str) -> Iterator[Json]:
+    try:
+        for line in answer:
+            yield json.loads(line)
+    except (OSError, http.client.HTTPException) as error:
+        raise Unanswered(f"watch of {path}: {error!r}") from None
+    raise Unanswered(f"watch of {path}: the server has ended it")
 
 
 def _parse(text: str) -> Json:

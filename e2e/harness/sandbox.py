@@ -1,5 +1,6 @@
 """The namespaces of one cluster, as their owner sees them from the host."""
 
+import contextlib
 import json
 import os
 import signal
@@ -159,14 +160,18 @@ class Sandbox:
         raise HarnessError(f"{inside}: too many symbolic links")
 
     def host_pid(self, inside: int) -> int:
-        """Give the process id on the host of one inside. Raises ``HarnessError`` if there is none."""
-        own = Path(f"/proc/{self.init}/ns/pid").readlink()
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if (process / "ns" / "pid").readlink() == own and _innermost_pid(process) == inside:
-                    return int(process.name)
-            except OSError:  # it ended meanwhile, or is one of those that nobody may look at
-                continue
+        """Give the process id on the host of one inside, or in a container there.
+
+        Raises ``HarnessError`` if there is none.
+        """
+        with contextlib.suppress(OSError):
+            # The node's own /proc: what a container's process is called there is not the last of its names.
+            wanted = _name_of(Path(f"/proc/{self.init}/root/proc/{inside}"))
+            for process in Path("/proc").glob("[0-9]*"):
+                # Others end meanwhile, or are of those that nobody may look at.
+                with contextlib.suppress(OSError):
+                    if _name_of(process) == wanted:
+                        return int(process.name)
         raise HarnessError(f"no process {inside} in the cluster")
 
     def connect(self, host: str, port: int, timeout: float) -> socket.socket:
@@ -184,9 +189,11 @@ def entering(init: int) -> list[str]:
     return ["nsenter", f"--target={init}", *(f"--{kind}" for kind in kinds), "--"]
 
 
-def _innermost_pid(process: Path) -> int:
+def _name_of(process: Path) -> tuple[Path, int]:
+    """Give what is unique to a process whoever looks: its namespace of processes, and its id there."""
     lines = (process / "status").read_text().splitlines()
-    return next(int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
+    innermost = next(line.split()[-1] for line in lines if line.startswith("NSpid:"))
+    return (process / "ns" / "pid").readlink(), int(innermost)
 
 
 def _start_keeper(life: int, talk: socket.socket, logs: Path) -> "subprocess.Popen[bytes]":

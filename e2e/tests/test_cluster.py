@@ -7,6 +7,7 @@ import pytest
 from harness.api import ApiError, Json, Unanswered
 from harness.cluster import Cluster, CommandFailed
 from harness.components import CONTROL_PLANE, NAMES
+from harness.driver import Driver
 from harness.dump import dump
 from harness.errors import HarnessError
 from harness.images import write_busybox
@@ -49,6 +50,29 @@ def test_a_pod_runs_with_its_output_and_commands(namespace: Namespace) -> None:
         namespace.execute("plain", "sh", "-c", "exit 3")
     namespace.delete_pod("plain")
     assert namespace.cluster.api.find(namespace.path("pods", "plain")) is None
+
+
+def test_processes_of_the_node_and_of_its_containers_are_found_on_the_host(namespace: Namespace) -> None:
+    cluster = namespace.cluster
+    pod = namespace.run_pod(pod_manifest("sleeper", "exec sleep 1234"))
+    inside = cluster.sandbox.host_pid(Driver(cluster).pid(pod))
+    assert Path(f"/proc/{inside}/cmdline").read_text().split("\0") == ["sleep", "1234", ""]
+    assert "kube-scheduler" in Path(f"/proc/{cluster.control.pid('kube-scheduler')}/cmdline").read_text()
+    with pytest.raises(HarnessError, match="no process 4194304 in the cluster"):
+        cluster.sandbox.host_pid(4194304)
+
+
+def test_a_watch_has_begun_when_its_block_does(namespace: Namespace) -> None:
+    path = namespace.path("configmaps")
+    namespace.cluster.api.create(path, {"metadata": {"name": "before"}})
+    with namespace.cluster.api.watch(path) as events:
+        namespace.cluster.api.create(path, {"metadata": {"name": "one"}})
+        namespace.cluster.api.delete(f"{path}/before")
+        seen = [next(events) for _ in range(2)]
+    assert [(event["type"], event["object"]["metadata"]["name"]) for event in seen] == [
+        ("ADDED", "one"),
+        ("DELETED", "before"),
+    ]
 
 
 def test_a_pod_that_cannot_run_says_why(namespace: Namespace) -> None:

@@ -31,6 +31,7 @@ from dra_common.testing.apiserver import FakeApiServer
 from dra_common.testing.cdi import ResolvedEdits, resolve
 from dra_common.testing.forks import Process
 from dra_common.testing.kubelet import FakeKubelet, api_wiper
+from dra_common.testing.process import resident_kib
 from dra_common.testing.waiting import wait_until
 
 T = TypeVar("T")
@@ -182,9 +183,7 @@ class SimulatedNode:
 
     def resident_kib(self) -> Mapping[str, int]:
         """Return the driver's memory as the kernel counts it, in KiB: ``VmRSS``, ``RssAnon``, ``RssFile``."""
-        lines = Path(f"/proc/{self._running().pid}/status").read_text().splitlines()
-        pairs = (line.split(":", 1) for line in lines)
-        return {name: int(value.split()[0]) for name, value in pairs if name.startswith(("VmRSS", "Rss"))}
+        return resident_kib(self._running().pid)
 
     # ------------------------------------------------------------------ the cluster's side
 

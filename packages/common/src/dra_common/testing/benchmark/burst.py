@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from dra_common.simulate import SimulatedHost
 from dra_common.testing.benchmark.figures import Figure
 from dra_common.testing.benchmark.world import Subject, world
-from dra_common.testing.waiting import wait_until
+from dra_common.testing.process import wait_at_rest
 
 _ROUNDS = 10
 _PCI = "bus/pci/devices"
@@ -24,21 +23,8 @@ def measure(subject: Subject) -> Iterator[Figure]:
         for _ in range(_ROUNDS):
             for function in functions:
                 sysfs.write(f"{_PCI}/{function}/uevent", "change")
-        _rest(here.cpu_seconds)
+        wait_at_rest(here.pid)
         used = here.cpu_seconds() - before
         case = f"{_ROUNDS * len(functions)} events, {len(functions)} functions"
         yield Figure("uevents", case, used, "CPU s")
         yield Figure("uevents", case, len(here.node.api.writes), "writes", 0)
-
-
-def _rest(used: object) -> None:
-    """Wait until the process has used no time for a second."""
-    seen = [(-1.0, time.monotonic())]
-
-    def quiet() -> bool:
-        now = used()  # type: ignore[operator]
-        if now != seen[0][0]:
-            seen[0] = (now, time.monotonic())
-        return time.monotonic() - seen[0][1] > 1.0
-
-    wait_until(quiet, "the driver to come to rest", seconds=60)

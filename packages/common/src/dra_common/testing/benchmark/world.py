@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from dra_common.model import ClaimRef
 from dra_common.testing.node import PrepareFailed, SimulatedNode
+from dra_common.testing.process import cpu_seconds
 
 _BATCH = 50
 _TMPFS = "/dev/shm"  # noqa: S108 - the CDI folder is on a tmpfs, as /var/run/cdi is
@@ -93,8 +93,7 @@ class World:
 
     def cpu_seconds(self) -> float:
         """Return what the driver's process has used so far, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
 
 @contextmanager
