@@ -86,7 +86,7 @@ def test_64_a_control_plane_that_is_upgraded_gets_gates_and_is_rolled_back(
             # What is stored keeps a field that its gate would drop: as where a node is new to the cluster.
             wipe(world)
             soon(lambda: published(world) == devices, f"what {version} with {gates} can express")  # noqa: B023
-            assert len(told(caplog, "is Kubernetes")) <= 1
+            assert len(told(caplog, f"is Kubernetes {version}")) <= 1
             # Where the wipe is repaired before the new version is known, the fields are seen to be dropped.
             assert len(told(caplog, "does not store")) <= (devices == without)
             assert told(caplog, "needs Kubernetes 1.34 or newer") == []

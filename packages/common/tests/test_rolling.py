@@ -188,6 +188,7 @@ def test_a_newer_release_takes_over_and_a_step_back_loses_nothing(node: RollingN
         other = new.prepare(second)
         assert record(node, second)["colour"] == "red"
         assert old.prepare(second) == other
+        node.wait(lambda: levels(node) == [7, 3, 1], "the levels, told by the old one")
         writes = len(node.api.writes)
         assert old.stop() == 0
         node.wait(lambda: published(node) == {"level", "colour"}, "the new one's slices")

@@ -79,7 +79,7 @@ def test_a_pod_that_came_while_the_kubelet_was_down_is_prepared_after_its_start(
 
 @pytest.mark.scenario(20)
 def test_a_prepare_that_outlasts_the_deadline_is_finished_by_the_retry(short_tmp: Path) -> None:
-    with world(short_tmp, call_timeout=1.0) as node:
+    with world(short_tmp, call_timeout=4.0) as node:
         node.bench.driver.gate = gate = Gate()
         ref = node.claim("one", "a", config=[config(5)])
         error = node.refusal(ref)

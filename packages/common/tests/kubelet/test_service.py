@@ -299,7 +299,7 @@ def test_unprepare_gets_through_while_prepares_wait(served: FakeKubelet, claims:
 def test_a_slow_claim_is_answered_with_its_reason_before_the_kubelet_gives_up(
     node: KubeletNode, claims: MemoryClaims
 ) -> None:
-    kubelet = serve(node, node.start_kubelet(call_timeout=1.0))
+    kubelet = serve(node, node.start_kubelet(call_timeout=4.0))
     gate = Gate()
     claims.before = lambda ref, deadline: gate(ref, deadline) if ref.uid == "slow" else None
     answers = kubelet.prepare(refs("slow", "quick"))
@@ -312,7 +312,7 @@ def test_a_slow_claim_is_answered_with_its_reason_before_the_kubelet_gives_up(
 def test_a_later_try_of_a_slow_claim_succeeds_and_allocates_nothing_twice(
     node: KubeletNode, claims: MemoryClaims
 ) -> None:
-    kubelet = serve(node, node.start_kubelet(call_timeout=1.0))
+    kubelet = serve(node, node.start_kubelet(call_timeout=4.0))
     claims.before = gate = Gate()
     assert kubelet.prepare(refs("slow"))["slow"].error
     gate.open()
@@ -324,7 +324,7 @@ def test_a_later_try_of_a_slow_claim_succeeds_and_allocates_nothing_twice(
 def test_claims_that_found_no_worker_say_so_and_are_not_begun_later(
     node: KubeletNode, claims: MemoryClaims
 ) -> None:
-    kubelet = serve(node, node.start_kubelet(call_timeout=1.0), workers=1)
+    kubelet = serve(node, node.start_kubelet(call_timeout=4.0), workers=1)
     claims.before = gate = Gate()
     answers = kubelet.prepare(refs("first", "second"))
     assert "not finished in time" in answers["first"].error
@@ -443,7 +443,7 @@ def test_a_claim_that_overruns_is_counted_as_the_kubelet_saw_it_and_stays_in_fli
 ) -> None:
     node.counts = ledger = Ledger()
     claims.before = gate = Gate()
-    kubelet = node.start_kubelet(call_timeout=1.0)
+    kubelet = node.start_kubelet(call_timeout=4.0)
     plugin = node.start_plugin()
     kubelet.wait_registered(node.driver)
     assert plugin.in_flight() == {("prepare",): 0, ("unprepare",): 0}
