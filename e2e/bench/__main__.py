@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 from harness.settings import DEFAULT_MINOR, OUTPUT, Settings, minors, switches
 from harness.tools import tools
 
-from bench import floors, footprint, latency, pods, start, storm
+from bench import floors, footprint, latency, neighbours, pods, start, storm
 from bench.rows import HEADER, as_dict, cells
 from bench.world import World, world
 
@@ -42,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_machine()
         with _alone(asked.out):
+            before = _look()
             figures = list(_measure(asked))
-            _report(asked, figures)
+            _report(asked, {"busy before": before, "busy after": _look()}, figures)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (HarnessError, OSError) as error:
@@ -72,6 +73,14 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def _look() -> float:
+    """Return how busy others are, while there is no cluster, in percent; a warning if that spoils the figures."""
+    busy = neighbours.busy_percent()
+    if said := neighbours.warning(busy):
+        say(f"bench: {said}")
+    return round(busy, 1)
+
+
 def _measure(asked: argparse.Namespace) -> Iterator[Figure]:
     gates, served = (switches(os.environ.get(name, "")) for name in ("GATES", "SERVED"))
     built = tools(asked.k8s, say)
@@ -83,8 +92,8 @@ def _measure(asked: argparse.Namespace) -> Iterator[Figure]:
         say("… the end of the cluster")
 
 
-def _report(asked: argparse.Namespace, figures: Sequence[Figure]) -> None:
-    report = {"machine": _machine(asked.k8s), "figures": [as_dict(figure) for figure in figures]}
+def _report(asked: argparse.Namespace, busy: Mapping[str, float], figures: Sequence[Figure]) -> None:
+    report = {"machine": {**_machine(asked.k8s), **busy}, "figures": [as_dict(figure) for figure in figures]}
     kept = asked.out / "bench.json"
     kept.write_text(json.dumps(report, indent=2) + "\n")
     if asked.json:
@@ -99,7 +108,6 @@ def _machine(minor: str) -> dict[str, object]:
         "kubernetes": minor,
         "python": platform.python_version(),
         "processors": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 2),
     }
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from bench.__main__ import PARTS, _alone
+from bench.neighbours import busy_percent, warning
 from bench.rows import HEADER, as_dict, cells, figure, latencies
 from bench.yardsticks import YARDSTICKS
 from harness.errors import HarnessError
 from harness.settings import E2E
+from harness.waiting import wait_for
 
 SECONDS = [number / 10_000 for number in range(1, 101)]
 
@@ -95,6 +97,25 @@ def _bench(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
         text=True,
         check=False,
     )
+
+
+def test_who_works_beside_the_benchmark_is_seen() -> None:
+    workers = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)
+    ]
+    try:
+        wait_for(lambda: busy_percent(0.5) > 50, "the machine to be busy")
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+@pytest.mark.parametrize(
+    ("busy", "said"), [(0.0, ""), (9.9, ""), (72.4, "others use 72% of this machine's processors")]
+)
+def test_a_busy_machine_is_told(busy: float, said: str) -> None:
+    assert warning(busy).partition(":")[0] == said
 
 
 def test_rows_are_json() -> None:
