@@ -6,14 +6,12 @@ Source: https://go.dev/ref/mod#go-mod-file-tool, and ``go help build``.
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import linux
 from harness.errors import HarnessError
 
 Say = Callable[[str], None]
@@ -100,24 +98,20 @@ class GoBuild:
         say(
             f"building {total} packages with {self.go_version()}; the first time this takes some 10 to 20 minutes"
         )
-        command = ["go", "build", "-v", "-tags", TAGS, "-ldflags", self._stamps(), "-o", f"{into}/", "tool"]
+        # A killed builder must not leave another one at work on what the next one removes.
+        command = ["setpriv", "--pdeathsig", "KILL", "go", "build", "-v"]
+        command += ["-tags", TAGS, "-ldflags", self._stamps(), "-o", f"{into}/", "tool"]
         process = subprocess.Popen(
             command,
             cwd=self.folder,
             env=self._environment(),
             stderr=subprocess.PIPE,
             text=True,
-            # A killed builder must not leave another one at work on what the next one removes.
-            preexec_fn=_die_with_us,  # noqa: PLW1509 # no threads here
         )
         with process:
             said = _follow(process, total, say)
         if process.returncode:
             raise _failure("go build", said)
-
-
-def _die_with_us() -> None:
-    linux.die_with_parent(signal.SIGKILL)
 
 
 def _follow(process: "subprocess.Popen[str]", total: int, say: Say) -> list[str]:

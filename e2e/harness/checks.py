@@ -20,6 +20,7 @@ NEEDED = {
     "nsenter": "util-linux",
     "openssl": "openssl",
     "runc": "runc",
+    "setpriv": "util-linux",
     f"{CNI_PLUGINS}/host-local": "containernetworking-plugins",
     f"{CNI_PLUGINS}/ptp": "containernetworking-plugins",
     BUSYBOX: "busybox-static",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dra_common.model import ClaimRef
 from dra_common.simulate.client import ControlClient
+from dra_common.testing.forks import Forker
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 from gpu_driver.driver import GpuDriver
 
@@ -31,12 +33,24 @@ def short_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@cache
+def warm() -> Forker:
+    """A process that has imported the driver, from which others are forked until this process ends."""
+    forker = Forker("gpu_driver.driver", "gpu_driver.simulation", "dra_common.simulate.run").__enter__()
+    atexit.register(forker.__exit__, None, None, None)
+    return forker
+
+
 @contextmanager
-def machine_only(profile: str, **more: Any) -> Iterator[SimulatedNode]:
-    """Yield a node whose driver is not started; no process of it outlives the block."""
+def machine_only(profile: str, *, fresh: bool = False, **more: Any) -> Iterator[SimulatedNode]:
+    """Yield a node whose driver is not started; no process of it outlives the block.
+
+    ``fresh``: its processes are started from nothing, as a container runtime does.
+    """
+    forker = None if fresh else warm()
     with (
         short_folder() as root,
-        SimulatedNode(root, module="gpu_driver", driver=NAME, profile=profile, **more) as node,
+        SimulatedNode(root, module="gpu_driver", driver=NAME, profile=profile, forker=forker, **more) as node,
     ):
         yield node
 
@@ -52,14 +66,8 @@ def running(profile: str, *arguments: str, **more: Any) -> Iterator[SimulatedNod
 
 def gpu_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one command of ``gpu-driver`` as its own process, with none of our own settings in its environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "gpu_driver", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**SimulatedNode._environment(), "COLUMNS": "200", **environment},
-    )
+    given = {**SimulatedNode.environment(), "COLUMNS": "200", **environment}
+    return warm().run("gpu_driver", *arguments, environment=given)
 
 
 def names(node: SimulatedNode) -> list[str]:

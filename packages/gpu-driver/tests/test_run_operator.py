@@ -95,7 +95,7 @@ def ask(node: SimulatedNode, ref: ClaimRef, answer: bytes) -> tuple[int, str]:
         stdin=inside,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=SimulatedNode._environment(),
+        env=SimulatedNode.environment(),
     ) as process:
         os.close(inside)
         os.write(terminal, answer)

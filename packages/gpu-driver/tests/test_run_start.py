@@ -25,7 +25,7 @@ from gpu_nodes import (
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[SimulatedNode]:
-    with machine_only("two-gpus") as node:
+    with machine_only("two-gpus", fresh=True) as node:
         yield node
 
 

@@ -12,9 +12,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -48,14 +52,23 @@ class Process(Protocol):
 
 
 class Forker:
-    """The process that is forked; leaving the block ends it and all that came out of it. Not for several threads."""
+    """The process that is forked; leaving the block ends it and all that came out of it.
+
+    Args:
+        modules: what else is imported before the first fork, for example a driver's package.
+    """
+
+    def __init__(self, *modules: str) -> None:
+        self._modules = modules
+        self._asking = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "dra_common.testing.forks"],
+        self._process = subprocess.Popen(  # noqa: S603 - modules of ours
+            [sys.executable, "-m", "dra_common.testing.forks", *_MODULES, *self._modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            process_group=0,
         )
         return self
 
@@ -64,16 +77,41 @@ class Forker:
     ) -> None:
         self._process.communicate()
 
-    def start(self, arguments: Sequence[str], log: Path) -> Forked:
-        """Start :mod:`dra_common.testing.mortal` with these arguments; its output is appended to ``log``."""
-        return Forked(self, int(self.ask(start=list(arguments), log=str(log))))
+    def start(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        errors: Path | None = None,
+        mortal: Sequence[str] = (),
+        environment: Mapping[str, str] = os.environ,
+    ) -> Forked:
+        """Start a Python package; its output is appended to ``log``, what it says on stderr to ``errors`` or there too.
+
+        ``mortal`` are arguments of :mod:`dra_common.testing.mortal`.
+        """
+        order = _Order(program, [*arguments], str(log), str(errors or log), [*mortal], {**environment})
+        return Forked(self, int(self.ask(start=asdict(order))))
+
+    def run(
+        self, program: str, *arguments: str, environment: Mapping[str, str] = os.environ, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a Python package to its end. Raises subprocess.TimeoutExpired."""
+        with TemporaryDirectory() as folder:
+            out, errors = Path(folder, "out"), Path(folder, "errors")
+            code = self.start(program, arguments, out, errors=errors, environment=environment).wait(timeout)
+            return subprocess.CompletedProcess(
+                [program, *arguments], code, out.read_text(), errors.read_text()
+            )
 
     def ask(self, **request: Any) -> Any:  # noqa: ANN401 - JSON
         """Put one request. Raises RuntimeError if the process has gone."""
         assert self._process.stdin  # noqa: S101 - for the type checker
         assert self._process.stdout  # noqa: S101 - for the type checker
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
+        with self._asking:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+            answer = self._process.stdout.readline()
         if not answer:
             msg = "the process that driver processes are forked from has ended"
             raise RuntimeError(msg)
@@ -103,8 +141,8 @@ class Forked:
         return code
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal; nobody takes the number of a process that was not waited for."""
-        if self._code is None:
+        """Send a signal, unless it has ended; nobody takes the number of a process that was not waited for."""
+        if self.poll() is None:
             os.kill(self.pid, sig)
 
     def terminate(self) -> None:
@@ -116,14 +154,50 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _serve() -> None:
-    for module in _MODULES:
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What comes out of a fork: what it runs, with what, and where its output goes."""
+
+    program: str
+    arguments: list[str]
+    log: str
+    errors: str
+    mortal: list[str]
+    environment: dict[str, str]
+
+    def redirect(self) -> None:
+        """Take nothing in, and append what is said."""
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, path in ((1, self.log), (2, self.errors)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+
+    def run(self) -> int:
+        """Run the program as the interpreter would; returns its exit code."""
+        os.environ.clear()
+        os.environ.update(self.environment)
+        try:
+            if self.mortal:
+                mortal.main([*self.mortal, "--", self.program, *self.arguments])
+            else:
+                mortal.run_program(self.program, self.arguments)
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:  # noqa: BLE001 - nobody else is left to say it
+            traceback.print_exc()
+            return 1
+        return 0
+
+
+def _serve(modules: Sequence[str]) -> None:
+    for module in modules:
         importlib.import_module(module)
     children: set[int] = set()
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:
-            answer: int | None = _fork(request["start"], request["log"])
+            answer: int | None = _fork(_Order(**request["start"]))
             children.add(answer or 0)
         else:
             answer = _exit_code(request["poll"])
@@ -140,23 +214,20 @@ def _exit_code(child: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def _fork(arguments: Sequence[str], log: str) -> int:
+def _fork(order: _Order) -> int:
     child = os.fork()
     if child:
         return child
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
     code = 1
     try:
-        mortal.main(arguments)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        os.setpgid(0, 0)
+        order.redirect()
+        code = order.run()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1:])

@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Mapping
 from typing import Self
 
 from dra_common.kubelet import SocketPaths
 from dra_common.model import ClaimRef, PreparedDevice
+from dra_common.testing.forks import Process
 from dra_common.testing.kubelet.endpoint import Endpoint
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 from dra_common.testing.waiting import wait_until
@@ -43,10 +43,9 @@ class Instance:
         self.node, self.pod_uid = node, pod_uid
         self.sockets = SocketPaths.of(node.driver, node.state, node.registry, pod_uid)
         self.log = node.root / f"driver-{pod_uid}.log"
-        self.process: subprocess.Popen[bytes] | None = None
-        self._command = node.command(*node.run_arguments(), *arguments)
-        inherited = node._environment()  # noqa: SLF001 - part of it, in a file of its own
-        self._environment = {**inherited, "POD_UID": pod_uid, **(environment or {})}
+        self.process: Process | None = None
+        self._arguments = [*node.run_arguments(), *arguments]
+        self._environment = {"POD_UID": pod_uid, **(environment or {})}
 
     def __enter__(self) -> Self:
         self.start()
@@ -61,10 +60,7 @@ class Instance:
 
     def start(self, *, wait: bool = True) -> None:
         """Start the process, again after its end."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603
-                self._command, stdout=log, stderr=log, env=self._environment, process_group=0
-            )
+        self.process = self.node.launch(self._arguments, self.log, environment=self._environment)
         if wait:
             self.wait_registered()
 
@@ -106,7 +102,7 @@ class Instance:
         self.running.send_signal(signal.SIGCONT)
 
     @property
-    def running(self) -> subprocess.Popen[bytes]:
+    def running(self) -> Process:
         """The process that was started last."""
         if self.process is None:
             msg = f"the driver of pod {self.pod_uid} was not started"

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from dra_common.model import ClaimRef
 from dra_common.testing.bench import config
-from dra_common.testing.forks import Forker, Process
+from dra_common.testing.forks import Forker
 from dra_common.testing.knobs import DRIVER
 from dra_common.testing.node import SimulatedNode
 
@@ -39,10 +39,11 @@ class KnobNode(SimulatedNode):
     def __init__(
         self, root: Path, devices: Sequence[str] = ("a", "b", "c"), forker: Forker | None = None
     ) -> None:
-        super().__init__(root, module="dra_common.testing.knob_program", driver=DRIVER, profile="")
+        super().__init__(
+            root, module="dra_common.testing.knob_program", driver=DRIVER, profile="", forker=forker
+        )
         self._boots = 0
         self._devices = devices
-        self._forker = forker
 
     def run_arguments(self) -> list[str]:
         """Return the arguments of ``run`` for this node."""
@@ -103,11 +104,6 @@ class KnobNode(SimulatedNode):
         allocated = {"devices": {"results": results, "config": [config(level)] if level else []}}
         self.api.put("ResourceClaim", {**stored, "status": {"allocation": allocated}})
         return ref
-
-    def _spawn(self, arguments: Sequence[str], mortal: Sequence[str]) -> Process:
-        if self._forker is None:
-            return super()._spawn(arguments, mortal)
-        return self._forker.start([*mortal, "--", self.module, *arguments], self.log)
 
     def _start_machine(self, stack: ExitStack) -> None:
         del stack  # files need no process

@@ -23,13 +23,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from dra_common.model import ClaimRef, PreparedDevice
 from dra_common.testing.allocator import Allocation, Allocator, Unsatisfiable
 from dra_common.testing.apiserver import FakeApiServer
 from dra_common.testing.cdi import ResolvedEdits, resolve
-from dra_common.testing.forks import Process
+from dra_common.testing.forks import Forker, Process
 from dra_common.testing.kubelet import FakeKubelet, api_wiper
 from dra_common.testing.process import resident_kib
 from dra_common.testing.waiting import wait_until
@@ -59,9 +59,10 @@ class SimulatedNode:
         name: the Node object's name.
         classes: DeviceClasses to create; by default one that is named after the driver and selects its devices.
         api_version: the imitated Kubernetes.
+        forker: what the node's processes come out of; None: each is started from nothing, which takes longer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a cluster of one node consists of
         self,
         root: Path,
         *,
@@ -71,6 +72,7 @@ class SimulatedNode:
         name: str = "node-1",
         classes: Sequence[Mapping[str, Any]] = (),
         api_version: str = "1.36",
+        forker: Forker | None = None,
     ) -> None:
         self.root, self.module, self.driver, self.profile, self.name = root, module, driver, profile, name
         self.machine, self.cdi, self.static_cdi = root / "machine", root / "cdi", root / "etc-cdi"
@@ -83,7 +85,8 @@ class SimulatedNode:
         self._classes = tuple(classes) or (_class(driver),)
         self._stack = ExitStack()
         self._starting = threading.Lock()
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._forker = forker
+        self._children: list[Process] = []
         self.abandoned = False
 
     def __enter__(self) -> Self:
@@ -121,13 +124,42 @@ class SimulatedNode:
 
     def ask(self, *arguments: str) -> str:
         """Run a command of the driver's command line; returns what it prints. Raises RuntimeError if it fails."""
-        child = self._start(self.command(*arguments), subprocess.PIPE)
+        with self._starting:
+            child = subprocess.Popen(  # noqa: S603
+                self.command(*arguments),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self.environment(),
+                process_group=0,
+            )
+            self._keep(child)
         out, err = child.communicate()
         if child.returncode:
             raise RuntimeError(
                 f"{' '.join(arguments)} ended with exit code {child.returncode}: {err.decode()}"
             )
         return out.decode()
+
+    def launch(
+        self,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        mortal: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start a command of the driver's command line; what it says is appended to ``log``.
+
+        It has a process group of its own: Ctrl-C in a terminal is for us, who end the others in order.
+        """
+        with self._starting:
+            given = {**self.environment(), **(environment or {})}
+            if self._forker is None:
+                child = self._from_nothing(arguments, log, mortal, given)
+            else:
+                child = self._forker.start(self.module, arguments, log, mortal=mortal, environment=given)
+            self._keep(child)
+        return child
 
     def run_arguments(self) -> list[str]:
         """Return the arguments of ``run`` for this node."""
@@ -149,7 +181,7 @@ class SimulatedNode:
         ``mortal`` are arguments of :mod:`dra_common.testing.mortal`: where the driver dies, or its disk fails.
         """
         self._registrations = self.kubelet.registrations
-        self.process = self._spawn([*self.run_arguments(), *more], mortal)
+        self.process = self.launch([*self.run_arguments(), *more], self.log, mortal=mortal)
         if wait:
             self.wait(self._registered, "the driver to register")
 
@@ -281,9 +313,7 @@ class SimulatedNode:
 
     def _start_machine(self, stack: ExitStack) -> None:
         arguments = ("simulate", f"--profile={self.profile}", f"--root={self.machine}")
-        output = (self.root / "machine.log").open("wb")
-        stack.callback(output.close)
-        machine = self._start(self.command(*arguments), output)
+        machine = self.launch(arguments, self.root / "machine.log")
         stack.callback(machine.wait)
         stack.callback(machine.terminate)
 
@@ -295,16 +325,23 @@ class SimulatedNode:
 
         wait_until(runs, "the simulated machine to start", seconds=_START_SECONDS)
 
-    def _start(self, command: Sequence[str], output: BinaryIO | int) -> subprocess.Popen[bytes]:
-        """Start a process in a group of its own: Ctrl-C in a terminal is for us, who end the others in order."""
-        with self._starting:
-            if self.abandoned:
-                raise RuntimeError("this node is abandoned")
-            child = subprocess.Popen(  # noqa: S603
-                command, stdout=output, stderr=output, env=self._environment(), process_group=0
+    def _keep(self, child: Process) -> None:
+        self._children.append(child)
+        if self.abandoned:
+            child.kill()
+            child.wait()
+            raise RuntimeError("this node is abandoned")
+
+    def _from_nothing(
+        self, arguments: Sequence[str], log: Path, mortal: Sequence[str], environment: Mapping[str, str]
+    ) -> Process:
+        command = self.command(*arguments)
+        if mortal:
+            command[2:3] = ["dra_common.testing.mortal", *mortal, "--", self.module]
+        with log.open("ab") as output:
+            return subprocess.Popen(  # noqa: S603
+                command, stdout=output, stderr=output, env=environment, process_group=0
             )
-            self._children.append(child)
-        return child
 
     def _registered(self) -> bool:
         """Whether the process started last has registered; a connection to its socket may be of an earlier life."""
@@ -319,13 +356,6 @@ class SimulatedNode:
         current = [pool for pool in pools if pool["generation"] == newest]
         return bool(current) and len(current) == current[0]["resourceSliceCount"]
 
-    def _spawn(self, arguments: Sequence[str], mortal: Sequence[str]) -> Process:
-        command = self.command(*arguments)
-        if mortal:
-            command[2:3] = ["dra_common.testing.mortal", *mortal, "--", self.module]
-        with self.log.open("ab") as log:
-            return self._start(command, log)
-
     def _running(self) -> Process:
         if self.process is None or self.process.poll() is not None:
             msg = "the driver is not running"
@@ -338,7 +368,7 @@ class SimulatedNode:
             self.process.wait()
 
     @staticmethod
-    def _environment() -> dict[str, str]:
+    def environment() -> dict[str, str]:
         """Return our environment without what would reach the driver as a setting."""
         settings = (
             "NODE_NAME",
