@@ -81,7 +81,7 @@ def test_a_pod_loads_nothing_that_only_a_kubeconfig_needs(
     command = [sys.executable, "-c", POD, str(tmp_path)]
     modules = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     assert "kubernetes.client.api_client" in modules
-    unwanted = ("oauthlib", "requests", "websocket", "kubernetes.config.kube_config")
+    unwanted = ("oauthlib", "requests", "websocket", "kubernetes.config.kube_config", "yaml")
     unused = ("kubernetes.dynamic", "kubernetes.stream", "kubernetes.informer", "kubernetes.leaderelection")
     assert [name for name in modules if name.startswith((*unwanted, *unused))] == []
 

@@ -4,7 +4,7 @@
 
 from dra_common.cluster.lean import skip_init
 
-skip_init("kubernetes", "kubernetes.config")
+skip_init("kubernetes", "kubernetes.config", "kubernetes.utils")
 
 from dra_common.cluster.claims import ClusterClaims
 from dra_common.cluster.client import ClusterClient

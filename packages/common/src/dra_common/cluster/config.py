@@ -6,7 +6,6 @@ import os
 from functools import partial
 from pathlib import Path
 
-import yaml
 from kubernetes.client import Configuration
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.config.incluster_config import InClusterConfigLoader
@@ -86,6 +85,8 @@ def _from_file(path: Path, configuration: Configuration) -> None:
 
 def _check(path: Path) -> None:
     """Refuse what is no kubeconfig at all before the library stumbles over it in its own words."""
+    import yaml  # noqa: PLC0415 - 2 MiB, which a pod with a ServiceAccount has no use for
+
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
