@@ -10,7 +10,7 @@ from docs_markdown import code, table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "packages/common/tests"))
 
-from scenarios import REAL_CLUSTER, SCENARIOS, UNTRIED, proofs  # noqa: E402 - a module of the tests
+from scenarios import REAL_CLUSTER, SCENARIOS, proofs  # noqa: E402 - a module of the tests
 
 
 def scenarios() -> str:
@@ -20,7 +20,7 @@ def scenarios() -> str:
     for number, text in SCENARIOS.items():
         files = {proof.file for proof in found.get(number, ())}
         real = {file for file in files if file.parent == REAL_CLUSTER}
-        on_cluster = ", ".join(code(file.stem) for file in sorted(real)) or UNTRIED.get(number, "")
+        on_cluster = ", ".join(code(file.stem) for file in sorted(real))
         rows.append((str(number), text, ", ".join(_files(files - real)), on_cluster))
     return table(("", "scenario", "tests", "on a real cluster"), rows)
 

@@ -107,19 +107,26 @@ class Cluster:
     # What a test does to the node.
 
     @contextmanager
-    def feature_gates(self, **gates: bool) -> Iterator[None]:
-        """Run all components with these feature gates for a while; each change takes some seconds."""
+    def feature_gates(self, served: Mapping[str, bool] | None = None, **gates: bool) -> Iterator[None]:
+        """Run all components with these feature gates, and with these API versions, for a while.
+
+        Each change takes some seconds.
+        """
         before = self.settings
-        self._reconfigure(dataclasses.replace(before, gates=dict(before.gates) | gates))
+        self._reconfigure(
+            dataclasses.replace(
+                before, gates=dict(before.gates) | gates, served=dict(before.served) | dict(served or {})
+            )
+        )
         try:
             yield
         finally:
             self._reconfigure(before)
 
     def _reconfigure(self, settings: Settings) -> None:
+        # Asked to end in good order, the API server waits a minute for those who watch.
         for name in reversed(GATED):
-            if self.control.running(name):
-                self.control.stop(name)
+            self.control.kill(name)
         self.control.settings = settings
         self._configure()
         for name in GATED:

@@ -148,6 +148,16 @@ class Driver(Release):
         rows = [line.split() for line in self.cluster.run("ctr", "tasks", "ls").splitlines()]
         return next(int(row[1]) for row in rows if row[0] == container)
 
+    def connections(self) -> int:
+        """Count the kubelet's connections to its DRA socket.
+
+        The kernel lists the driver's end of each in the network namespace of who connected, with the socket's path.
+        """
+        established, sockets = "03", f"{PLUGINS}/{DRIVER}/"
+        rows = self.cluster.path("/proc/1/net/unix").read_text().splitlines()
+        fields = [row.split() for row in rows]
+        return sum(each[5] == established and each[-1].startswith(sockets) for each in fields[1:])
+
     def kill(self) -> None:
         """Let the driver die of SIGKILL; the kubelet starts its container again."""
         self.cluster.run("kill", "-KILL", str(self.pid()))
@@ -213,18 +223,21 @@ def claim(name: str, *requests: Json, constraints: Sequence[Json] = ()) -> Json:
     }
 
 
-def template(name: str, *requests: Json, constraints: Sequence[Json] = ()) -> Json:
+def template(
+    name: str, *requests: Json, constraints: Sequence[Json] = (), config: Sequence[Json] = ()
+) -> Json:
     """Describe a ResourceClaimTemplate."""
     return {
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceClaimTemplate",
         "metadata": {"name": name},
-        "spec": {"spec": {"devices": _devices(requests, constraints)}},
+        "spec": {"spec": {"devices": _devices(requests, constraints, config)}},
     }
 
 
-def _devices(requests: Sequence[Json], constraints: Sequence[Json]) -> Json:
-    return {"requests": list(requests)} | ({"constraints": list(constraints)} if constraints else {})
+def _devices(requests: Sequence[Json], constraints: Sequence[Json], config: Sequence[Json] = ()) -> Json:
+    optional = {"constraints": list(constraints), "config": list(config)}
+    return {"requests": list(requests)} | {name: value for name, value in optional.items() if value}
 
 
 def exactly(expression: str = "", *, name: str = "gpu", device_class: str = DRIVER, **more: object) -> Json:

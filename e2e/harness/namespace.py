@@ -148,6 +148,10 @@ class Namespace:
     def delete_pod(self, name: str, timeout: float = GONE) -> None:
         """Delete a pod and wait until it is gone from the API server, with its claims unprepared."""
         self.cluster.api.delete(self.path("pods", name))
+        self.wait_gone(name, timeout)
+
+    def wait_gone(self, name: str, timeout: float = GONE) -> None:
+        """Wait until a pod that was deleted is gone from the API server."""
         gone = self.path("pods", name)
         wait_for(lambda: self.cluster.api.find(gone) is None, f"pod {self.name}/{name} to be gone", timeout)
 

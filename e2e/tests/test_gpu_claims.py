@@ -175,6 +175,22 @@ def test_an_extended_resource_is_a_gpu_if_the_server_knows_such(gpus: Driver, na
     gpus.wait_idle()
 
 
+@pytest.mark.scenario(14)
+def test_the_kubelet_has_one_connection_however_many_pods_there_are(
+    gpus: Driver, namespace: Namespace
+) -> None:
+    namespace.apply(template("one", exactly()))
+    for round_ in range(2):
+        pods = [pod_manifest(f"pod-{round_}-{index}", claims=ONE) for index in range(2)]
+        namespace.apply(*pods)
+        for pod in pods:
+            namespace.wait_ready(pod["metadata"]["name"])
+        assert gpus.connections() == 1
+        for pod in pods:
+            namespace.delete_pod(pod["metadata"]["name"])
+        assert gpus.connections() == 1
+
+
 @pytest.mark.scenario(34)
 def test_a_claim_of_two_pods_lasts_until_the_last(gpus: Driver, namespace: Namespace) -> None:
     namespace.apply(claim("shared", exactly()))

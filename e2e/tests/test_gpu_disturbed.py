@@ -1,5 +1,6 @@
 """What goes away while pods have GPUs: the kubelet, the driver, the API server, a claim, the whole node."""
 
+import fcntl
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,8 @@ SHARED = {"gpu": {"resourceClaimName": "shared"}}
 # A script that ends well once its volume has a file, without anybody asking the API server.
 UNTIL_TOLD = "until [ -e /told/end ]; do sleep 0.1; done"
 FAILED_PREPARE = "FailedPrepareDynamicResources"
+CALL = 45
+"""Seconds that a kubelet waits for a driver's answer."""
 
 
 def objects(slices: list[Json]) -> set[tuple[str, str, str]]:
@@ -112,6 +115,27 @@ def test_the_kubelet_restarts_during_a_prepare(gpus: Driver, namespace: Namespac
     uid = claim_of(namespace, "eager")["metadata"]["uid"]
     assert set(gpus.records()) == set(gpus.held().values()) == {uid}
     namespace.delete_pod("eager")
+    gpus.wait_idle()
+
+
+@pytest.mark.scenario(20)
+def test_a_prepare_that_outlasts_the_kubelets_patience(gpus: Driver, namespace: Namespace) -> None:
+    namespace.apply(claim("slow", exactly()))
+    uid = namespace.cluster.api.get(namespace.path(CLAIMS, "slow"))["metadata"]["uid"]
+    # Whoever works on a claim holds this lock; the driver waits for it as long as the kubelet waits for the driver.
+    with (gpus.data / "claims" / f"{uid}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        namespace.create_pod(pod_manifest("slow", claims={"gpu": {"resourceClaimName": "slow"}}))
+        why = namespace.wait_event("slow", FAILED_PREPARE, CALL + 45)
+        assert "still locked by another call at the deadline of this one" in why
+        assert namespace.pod("slow")["status"]["phase"] == "Pending"
+        assert (gpus.records(), gpus.held(), gpus.specs()) == ({}, {}, [])
+    namespace.wait_ready("slow", 150)
+    works(gpus, namespace, "slow")
+    (given,) = allocated(claim_of(namespace, "slow"))
+    assert gpus.held() == {given: uid}
+    assert set(gpus.records()) == {uid}
+    namespace.delete_pod("slow")
     gpus.wait_idle()
 
 

@@ -98,13 +98,6 @@ SCENARIOS: Mapping[int, str] = {
     80: "standard attributes from sysfs, and the API's limits kept before it is asked",
 }
 
-UNTRIED: Mapping[int, str] = {
-    14: "not tried: grpc-go's connection with a health stream on it",
-    36: "not tried: our answers never skip a claim",
-    40: "not tried: needs alpha gates",
-}
-"""What only a real kubelet could show besides, and no test on the real cluster does."""
-
 
 class Proof(NamedTuple):
     """A test, and where it stands."""

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from scenarios import PACKAGES, REAL_CLUSTER, SCENARIOS, UNTRIED, proofs
+from scenarios import PACKAGES, REAL_CLUSTER, SCENARIOS, proofs
 
 PROOFS = proofs()
 
@@ -14,12 +14,6 @@ PROOFS = proofs()
 def test_the_scenarios_are_numbered_in_order_without_a_gap() -> None:
     # 70, and 72 to 78, are of parts that no driver of this project has yet.
     assert list(SCENARIOS) == [*range(1, 70), 71, 79, 80]
-    assert set(UNTRIED) <= set(SCENARIOS)
-
-
-@pytest.mark.parametrize("number", UNTRIED)
-def test_what_is_said_to_be_untried_has_no_test_on_the_real_cluster(number: int) -> None:
-    assert [proof for proof in PROOFS[number] if proof.file.parent == REAL_CLUSTER] == []
 
 
 @pytest.mark.parametrize("number", SCENARIOS)
