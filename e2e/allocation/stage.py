@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from harness.api import ApiError
+from harness.closing import Closing
 from harness.errors import HarnessError
 from harness.images import BUSYBOX_IMAGE
 from harness.namespace import Namespace
@@ -40,7 +41,7 @@ class Answer:
     said: str
 
 
-class Stage:
+class Stage(Closing):
     """A namespace, with nodes that nobody runs and slices that no driver published.
 
     A context manager: nothing is left afterwards.
@@ -55,13 +56,7 @@ class Stage:
         label = {"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}}
         self.api.merge(f"/api/v1/namespaces/{namespace.name}", label)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def clear(self) -> None:
+    def close(self) -> None:
         """Remove everything; a dump of a failed test would ask each pod for its logs."""
         for path in (self._pods, self._claims):
             self.api.request("DELETE", path)

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from harness import components, node
 from harness.api import Api, Json
+from harness.closing import Closing
 from harness.components import AUDIT, CONF, CONTAINERD_SOCKET, CONTROL_PLANE, GATED, NODE, PKI
 from harness.control import START, Control
 from harness.errors import HarnessError
@@ -32,7 +33,7 @@ class CommandFailed(HarnessError):
         self.result = result
 
 
-class Cluster:
+class Cluster(Closing):
     """A node with its control plane, from namespaces to node Ready; a context manager.
 
     ``api`` is the API server for an administrator, ``control`` starts and ends components. Raises ``HarnessError`` if
@@ -53,12 +54,6 @@ class Cluster:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End everything; nothing of it is left on the host."""

@@ -11,10 +11,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any
 
 from harness import linux
 from harness.cgroups import hierarchies, remove_all
+from harness.closing import Closing
 from harness.errors import HarnessError
 
 HARNESS = Path(__file__).parent.parent
@@ -27,7 +28,7 @@ MOST_LINKS = 40
 FOLDERS = {"HOME": "/run/home", "TMPDIR": "/run/tmp", "KUBECACHEDIR": "/run/home/.kube/cache"}
 
 
-class Sandbox:
+class Sandbox(Closing):
     """Mount, network, process, host name, IPC and cgroup namespaces, with a process 1 that takes orders.
 
     Ends with ``close()``, with the owner's death, or when any of its processes outside is killed. Raises
@@ -54,12 +55,6 @@ class Sandbox:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def keeper(self) -> int:

@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from allocator_world import CLASS, DRIVER, NODE, ROOT, A, C, allocated, gpu, slice_of, want
 from dra_common.testing.allocator import Allocation, Allocator
 from dra_common.testing.objects import (
     Object,
@@ -17,24 +18,6 @@ from dra_common.testing.objects import (
     first_available,
     resource_slice,
 )
-
-NODE, DRIVER = "node-a", "gpu.intel.com"
-ROOT = "resource.kubernetes.io/pcieRoot"
-A, C = f'device.attributes["{DRIVER}"]', f'device.capacity["{DRIVER}"]'
-CLASS = device_class(DRIVER)
-
-
-def gpu(name: str, memory: str = "16Gi", root: str = "pci0000:00", **fields: Any) -> Object:
-    attributes = {"family": "Data Center Flex", "model": "Flex 170", "sriov": True, ROOT: root}
-    return device(name, {**attributes, **fields.pop("attributes", {})}, {"memory": memory}, **fields)
-
-
-def slice_of(*devices: Object, **fields: Any) -> Object:
-    return resource_slice(*devices, driver=DRIVER, node=NODE, **fields)
-
-
-def want(*expressions: str, name: str = "gpu", **fields: Any) -> Object:
-    return exactly(*expressions, name=name, device_class=DRIVER, **fields)
 
 
 def allocate(
@@ -49,12 +32,6 @@ def chosen(outcome: Allocation) -> list[tuple[str, str]]:
     results = outcome.status_allocation["devices"]["results"]
     assert [result["device"] for result in results] == [device.device for device in outcome.devices]
     return [(result["request"], result["device"]) for result in results]
-
-
-def allocated(name: str, *devices: str, **fields: Any) -> Object:
-    """A claim of somebody else that holds devices."""
-    results = [{"request": "r", "driver": DRIVER, "pool": NODE, "device": one, **fields} for one in devices]
-    return {**claim(name=name), "status": {"allocation": {"devices": {"results": results}}}}
 
 
 def test_status_is_what_the_scheduler_writes() -> None:
@@ -113,21 +90,26 @@ def test_pools_are_tried_by_driver_name() -> None:
 )
 def test_selectors_of_the_request(expression: str, name: str) -> None:
     big = {"family": "Data Center Max", "model": "Max 1100", "sriov": False, "numaNode": 1}
-    devices = slice_of(gpu("small", "2Gi"), gpu("flex"), gpu("max", "48Gi", "pci0000:80", attributes=big))
+    devices = slice_of(
+        gpu("small", memory="2Gi"), gpu("flex"), gpu("max", memory="48Gi", root="pci0000:80", attributes=big)
+    )
     assert chosen(allocate(claim(want(expression)), devices)) == [("gpu", name)]
 
 
 def test_selectors_of_class_and_request_must_all_be_true() -> None:
     strict = device_class(DRIVER, f'device.driver == "{DRIVER}"', f"{A}.sriov")
     devices = slice_of(
-        gpu("a", attributes={"sriov": False}), gpu("b", "2Gi"), gpu("c", attributes={"model": "x"}), gpu("d")
+        gpu("a", attributes={"sriov": False}),
+        gpu("b", memory="2Gi"),
+        gpu("c", attributes={"model": "x"}),
+        gpu("d"),
     )
     wanted = claim(want(f'{C}.memory.isGreaterThan(quantity("4Gi"))', f'{A}.model == "Flex 170"'))
     assert chosen(allocate(wanted, devices, classes=(strict,))) == [("gpu", "d")]
 
 
 def test_all_devices_that_match() -> None:
-    devices = slice_of(gpu("a"), gpu("b", "2Gi"), gpu("c"))
+    devices = slice_of(gpu("a"), gpu("b", memory="2Gi"), gpu("c"))
     wanted = claim(want(f'{C}.memory.isGreaterThan(quantity("4Gi"))', allocationMode="All"))
     assert chosen(allocate(wanted, devices)) == [("gpu", "a"), ("gpu", "c")]
 
@@ -168,7 +150,10 @@ def test_one_device_is_never_given_twice() -> None:
 def test_backtracking_over_requests() -> None:
     """The first request must leave the only device that the second can use."""
     wanted = claim(want(name="any"), want(f'{C}.memory.isGreaterThan(quantity("8Gi"))', name="big"))
-    assert chosen(allocate(wanted, slice_of(gpu("a"), gpu("b", "4Gi")))) == [("any", "b"), ("big", "a")]
+    assert chosen(allocate(wanted, slice_of(gpu("a"), gpu("b", memory="4Gi")))) == [
+        ("any", "b"),
+        ("big", "a"),
+    ]
 
 
 def test_match_attribute_aligns_devices() -> None:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from allocator_world import CLASS, DRIVER, FAMILY, NODE, A, allocated, allocation, gpu, slice_of, want
 from dra_common.testing.allocator import Allocator
 from dra_common.testing.objects import (
     Object,
     alternative,
     claim,
-    device,
-    device_class,
     exactly,
     first_available,
-    resource_slice,
 )
 
-NODE, DRIVER = "node-a", "gpu.intel.com"
-FAMILY = f'device.attributes["{DRIVER}"].family == "Flex"'
+FLEX = f'{A}.family == "{FAMILY}"'
 TAINT = {"key": "x.example.com/bad", "effect": "NoSchedule"}
-
-
-def gpu(name: str, family: str = "Flex", **fields: Any) -> Object:
-    return device(name, {"family": family}, {"memory": "16Gi"}, **fields)
 
 
 def consuming(name: str) -> Object:
@@ -31,72 +22,58 @@ def consuming(name: str) -> Object:
 
 
 SLICES = [
-    resource_slice(
-        driver=DRIVER,
-        node=NODE,
+    slice_of(
         name="0",
         count=2,
         sharedCounters=[{"name": "card", "counters": {"units": {"value": "1"}}}],
     ),
-    resource_slice(
+    slice_of(
         gpu("a"),
         gpu("b"),
-        gpu("max", "Max"),
+        gpu("max", attributes={"family": "Max"}),
         gpu("hot", taints=[TAINT]),
         consuming("vf0"),
         consuming("vf1"),
         gpu("held"),
         gpu("shared", allowMultipleAllocations=True),
-        driver=DRIVER,
-        node=NODE,
         name="1",
         count=2,
     ),
 ]
 
 
-def allocation(*devices: tuple[str, str]) -> Object:
-    results = [
-        {"request": request, "driver": DRIVER, "pool": NODE, "device": name} for request, name in devices
-    ]
-    return {"devices": {"results": results}}
-
-
 def objections(wanted: Object, *devices: tuple[str, str]) -> list[str]:
-    holder = {**claim(name="other"), "status": {"allocation": allocation(("r", "held"))}}
-    allocator = Allocator(SLICES, [device_class(DRIVER)], node=NODE, allocated=[holder])
+    allocator = Allocator(SLICES, [CLASS], node=NODE, allocated=[allocated("other", "held")])
     return [str(reason) for reason in allocator.objections(wanted, allocation(*devices))]
 
 
-def want(*expressions: str, name: str = "r", **fields: Any) -> Object:
-    return exactly(*expressions, name=name, device_class=DRIVER, **fields)
-
-
 def test_any_legal_choice_is_taken_not_only_the_first() -> None:
-    assert objections(claim(want(FAMILY)), ("r", "b")) == []
-    assert objections(claim(want(count=2), want(name="two")), ("r", "b"), ("r", "max"), ("two", "a")) == []
-    sharing = claim(*(want(name=name, capacity={"requests": {"memory": "8Gi"}}) for name in "rs"))
-    assert objections(sharing, ("r", "shared"), ("s", "shared")) == []
+    assert objections(claim(want(FLEX)), ("gpu", "b")) == []
+    assert (
+        objections(claim(want(count=2), want(name="two")), ("gpu", "b"), ("gpu", "max"), ("two", "a")) == []
+    )
+    sharing = claim(*(want(name=name, capacity={"requests": {"memory": "8Gi"}}) for name in ("gpu", "s")))
+    assert objections(sharing, ("gpu", "shared"), ("s", "shared")) == []
 
 
 @pytest.mark.parametrize(
     ("wanted", "devices", "objection"),
     [
-        (claim(want(FAMILY)), [("r", "max")], "selector 1 of the request is false"),
-        (claim(want()), [("r", "hot")], "taint x.example.com/bad:NoSchedule is not tolerated"),
-        (claim(want()), [("r", "held")], "is allocated to claim default/other"),
-        (claim(want()), [("r", "lost")], "is in no pool that the node can use"),
+        (claim(want(FLEX)), [("gpu", "max")], "selector 1 of the request is false"),
+        (claim(want()), [("gpu", "hot")], "taint x.example.com/bad:NoSchedule is not tolerated"),
+        (claim(want()), [("gpu", "held")], "is allocated to claim default/other"),
+        (claim(want()), [("gpu", "lost")], "is in no pool that the node can use"),
         (claim(want()), [("else", "a")], "there is no such request"),
-        (claim(want(count=2)), [("r", "a"), ("r", "a")], "is picked already, for request r"),
-        (claim(want(count=2)), [("r", "a")], "request r: has 1 devices instead of 2"),
-        (claim(want(FAMILY, allocationMode="All")), [("r", "a")], "request r: has 1 devices instead of 7"),
-        (claim(want()), [], "request r: 0 of its alternatives were chosen"),
-        (claim(want(count=2)), [("r", "vf0"), ("r", "vf1")], "needs 1 of counter card.units, 0 is left"),
-        (claim(want(capacity={"requests": {"memory": "17Gi"}})), [("r", "a")], "17Gi of capacity memory"),
+        (claim(want(count=2)), [("gpu", "a"), ("gpu", "a")], "is picked already, for request gpu"),
+        (claim(want(count=2)), [("gpu", "a")], "request gpu: has 1 devices instead of 2"),
+        (claim(want(FLEX, allocationMode="All")), [("gpu", "a")], "request gpu: has 1 devices instead of 7"),
+        (claim(want()), [], "request gpu: 0 of its alternatives were chosen"),
+        (claim(want(count=2)), [("gpu", "vf0"), ("gpu", "vf1")], "needs 1 of counter card.units, 0 is left"),
+        (claim(want(capacity={"requests": {"memory": "17Gi"}})), [("gpu", "a")], "17Gi of capacity memory"),
         (
             claim(want(count=2), constraints=[{"matchAttribute": f"{DRIVER}/family"}]),
-            [("r", "a"), ("r", "max")],
-            'it has "Max", not "Flex"',
+            [("gpu", "a"), ("gpu", "max")],
+            'it has "Max", not "Data Center Flex"',
         ),
     ],
 )
@@ -108,21 +85,21 @@ def test_one_alternative_only() -> None:
     either = first_available(
         alternative(device_class=DRIVER, name="one"),
         alternative(device_class=DRIVER, name="two", count=2),
-        name="r",
+        name="gpu",
     )
-    assert objections(claim(either), ("r/two", "a"), ("r/two", "b")) == []
-    both = objections(claim(either), ("r/one", "a"), ("r/two", "b"))
-    assert both == ["request r: 2 of its alternatives were chosen"]
+    assert objections(claim(either), ("gpu/two", "a"), ("gpu/two", "b")) == []
+    both = objections(claim(either), ("gpu/one", "a"), ("gpu/two", "b"))
+    assert both == ["request gpu: 2 of its alternatives were chosen"]
 
 
 def test_claim_that_nothing_may_be_allocated_for() -> None:
-    (objection,) = objections(claim(exactly(device_class="missing", name="r")), ("r", "a"))
-    assert objection == "request r: DeviceClass missing does not exist"
+    (objection,) = objections(claim(exactly(device_class="missing", name="gpu")), ("gpu", "a"))
+    assert objection == "request gpu: DeviceClass missing does not exist"
 
 
 def test_slice_whose_list_of_devices_is_null() -> None:
     """Kubernetes 1.34 writes it so."""
-    empty = resource_slice(driver=DRIVER, node=NODE, name="1", count=2, devices=None)
-    full = resource_slice(gpu("a"), driver=DRIVER, node=NODE, name="0", count=2)
-    allocator = Allocator([empty, full], [device_class(DRIVER)], node=NODE)
-    assert allocator.objections(claim(want()), allocation(("r", "a"))) == ()
+    empty = slice_of(name="1", count=2, devices=None)
+    full = slice_of(gpu("a"), name="0", count=2)
+    allocator = Allocator([empty, full], [CLASS], node=NODE)
+    assert allocator.objections(claim(want()), allocation(("gpu", "a"))) == ()

@@ -6,11 +6,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from allocator_world import CLASS, DRIVER, NODE, slice_of, want
 from dra_common.testing.allocator import Allocation, Allocator, Unsatisfiable
-from dra_common.testing.objects import Object, claim, device, device_class, exactly, resource_slice
-
-NODE, DRIVER = "node-a", "gpu.intel.com"
-CLASS = device_class(DRIVER)
+from dra_common.testing.objects import Object, claim, device
 
 
 def shared(name: str, *, counters: str = "", **capacity: Any) -> Object:
@@ -24,17 +22,6 @@ def shared(name: str, *, counters: str = "", **capacity: Any) -> Object:
         for key, value in capacity.items()
     }
     return made
-
-
-def slice_of(*devices: Object, **fields: Any) -> Object:
-    return resource_slice(*devices, driver=DRIVER, node=NODE, **fields)
-
-
-def want(
-    name: str = "gpu", *expressions: str, capacity: dict[str, str] | None = None, **fields: Any
-) -> Object:
-    requests = {"capacity": {"requests": capacity}} if capacity else {}
-    return exactly(*expressions, name=name, device_class=DRIVER, **requests, **fields)
 
 
 def attempt(wanted: Object, *slices: Object, others: tuple[Object, ...] = ()) -> Allocation | Unsatisfiable:
@@ -68,7 +55,7 @@ def holding(name: str, wanted: Object, *slices: Object, others: tuple[Object, ..
 
 
 def test_each_share_has_an_id_and_says_what_it_takes() -> None:
-    (result,) = results(claim(want(capacity={"memory": "4Gi"})), slice_of(shared("a", memory="16Gi")))
+    (result,) = results(claim(want(amounts={"memory": "4Gi"})), slice_of(shared("a", memory="16Gi")))
     assert UUID(result.pop("shareID")).version
     assert result == {
         "request": "gpu",
@@ -81,15 +68,15 @@ def test_each_share_has_an_id_and_says_what_it_takes() -> None:
 
 def test_a_device_that_is_not_shared_has_no_share() -> None:
     whole = slice_of(device("a", {}, {"memory": "16Gi"}))
-    (result,) = results(claim(want(capacity={"memory": "4Gi"})), whole)
+    (result,) = results(claim(want(amounts={"memory": "4Gi"})), whole)
     assert not {"shareID", "consumedCapacity"} & set(result)
-    other = holding("other", claim(want(capacity={"memory": "4Gi"})), whole)
-    assert reason(claim(want(capacity={"memory": "4Gi"})), whole, others=(other,)).startswith("allocated: ")
+    other = holding("other", claim(want(amounts={"memory": "4Gi"})), whole)
+    assert reason(claim(want(amounts={"memory": "4Gi"})), whole, others=(other,)).startswith("allocated: ")
 
 
 def test_shares_of_several_claims_until_nothing_is_left() -> None:
     gpus = slice_of(shared("a", memory="16Gi"))
-    wanted = claim(want(capacity={"memory": "6Gi"}))
+    wanted = claim(want(amounts={"memory": "6Gi"}))
     one = holding("one", wanted, gpus)
     two = holding("two", wanted, gpus, others=(one,))
     ids = {each["status"]["allocation"]["devices"]["results"][0]["shareID"] for each in (one, two)}
@@ -97,22 +84,25 @@ def test_shares_of_several_claims_until_nothing_is_left() -> None:
     assert reason(wanted, gpus, others=(one, two)) == (
         f"capacity: 6Gi of capacity memory is wanted, {4 * 2**30} is left"
     )
-    small = claim(want(capacity={"memory": "4Gi"}))
+    small = claim(want(amounts={"memory": "4Gi"}))
     assert taken(small, gpus, others=(one, two)) == [("a", {"memory": "4Gi"})]
 
 
 def test_shares_in_one_claim_by_several_requests_but_not_by_one() -> None:
     gpus = slice_of(shared("a", memory="16Gi"))
     half = {"memory": "8Gi"}
-    assert taken(claim(want("one", capacity=half), want("two", capacity=half)), gpus) == [("a", half)] * 2
-    assert isinstance(attempt(claim(want(count=2, capacity=half)), gpus), Unsatisfiable)
-    three = claim(*(want(name, capacity=half) for name in ("one", "two", "three")))
+    assert (
+        taken(claim(want(name="one", amounts=half), want(name="two", amounts=half)), gpus)
+        == [("a", half)] * 2
+    )
+    assert isinstance(attempt(claim(want(count=2, amounts=half)), gpus), Unsatisfiable)
+    three = claim(*(want(name, amounts=half) for name in ("one", "two", "three")))
     assert isinstance(attempt(three, gpus), Unsatisfiable)
 
 
 def test_what_a_search_takes_back_is_free_again() -> None:
     gpus = slice_of(shared("a", memory="8Gi"), shared("b", memory="6Gi"))
-    wanted = claim(want("small", capacity={"memory": "4Gi"}), want("big", capacity={"memory": "8Gi"}))
+    wanted = claim(want(name="small", amounts={"memory": "4Gi"}), want(name="big", amounts={"memory": "8Gi"}))
     assert taken(wanted, gpus) == [("b", {"memory": "4Gi"}), ("a", {"memory": "8Gi"})]
 
 
@@ -148,7 +138,7 @@ HUGE = {"default": "1Ei", "validRange": {"min": "1Ei", "step": "1Ei"}}
     ],
 )
 def test_what_a_share_takes(capacity: str | tuple[str, Object], wanted: str | None, amount: str) -> None:
-    request = want(capacity={"size": wanted} if wanted else None)
+    request = want(amounts={"size": wanted} if wanted else None)
     assert taken(claim(request), slice_of(shared("a", size=capacity))) == [("a", {"size": amount})]
 
 
@@ -165,26 +155,26 @@ def test_what_a_share_takes(capacity: str | tuple[str, Object], wanted: str | No
 def test_amount_that_a_device_does_not_give(
     capacity: str | tuple[str, Object], wanted: str, why: str
 ) -> None:
-    request = claim(want(capacity={"size": wanted}))
+    request = claim(want(amounts={"size": wanted}))
     assert reason(request, slice_of(shared("a", size=capacity))) == f"capacity: {why}"
 
 
 @pytest.mark.parametrize("name", ["memory", f"{DRIVER}/size"])
 def test_names_of_capacities_are_compared_as_they_are(name: str) -> None:
-    why = reason(claim(want(capacity={name: "1"})), slice_of(shared("a", size="8")))
+    why = reason(claim(want(amounts={name: "1"})), slice_of(shared("a", size="8")))
     assert why == f"capacity: has no capacity {name}, of which 1 is requested"
 
 
 def test_device_that_is_too_small_is_passed_over() -> None:
     gpus = slice_of(device("a", {}, {"memory": "8Gi"}), device("b", {}), device("c", {}, {"memory": "16Gi"}))
-    assert taken(claim(want(capacity={"memory": "10Gi"})), gpus) == [("c", {})]
+    assert taken(claim(want(amounts={"memory": "10Gi"})), gpus) == [("c", {})]
 
 
 def test_all_devices_are_those_that_are_large_enough() -> None:
     gpus = slice_of(shared("a", memory="8Gi"), shared("b", memory="16Gi"), shared("c", memory="16Gi"))
-    wanted = claim(want(allocationMode="All", capacity={"memory": "10Gi"}))
+    wanted = claim(want(allocationMode="All", amounts={"memory": "10Gi"}))
     assert [name for name, _ in taken(wanted, gpus)] == ["b", "c"]
-    busy = holding("busy", claim(want(capacity={"memory": "10Gi"})), gpus)
+    busy = holding("busy", claim(want(amounts={"memory": "10Gi"})), gpus)
     assert isinstance(attempt(wanted, gpus, others=(busy,)), Unsatisfiable)
 
 
@@ -199,7 +189,7 @@ def test_a_share_without_capacity() -> None:
 def test_administrators_get_shares_that_nobody_else_is_charged_for() -> None:
     gpus = slice_of(shared("a", memory="16Gi"))
     monitor = holding("monitor", claim(want(adminAccess=True)), gpus)
-    everything = claim(want(capacity={"memory": "16Gi"}))
+    everything = claim(want(amounts={"memory": "16Gi"}))
     user = holding("user", everything, gpus, others=(monitor,))
     # Kubernetes 1.37 keeps administrators away from a device without capacity left.
     assert reason(claim(want(adminAccess=True)), gpus, others=(user,)).startswith("capacity: ")
@@ -214,7 +204,7 @@ def test_device_that_one_claim_has_whole_is_not_shared_later() -> None:
 
 def test_shared_is_what_selectors_see() -> None:
     gpus = slice_of(device("a", {}), shared("b"))
-    assert [name for name, _ in taken(claim(want("gpu", "device.allowMultipleAllocations")), gpus)] == ["b"]
+    assert [name for name, _ in taken(claim(want("device.allowMultipleAllocations")), gpus)] == ["b"]
 
 
 CARD = slice_of(
@@ -229,11 +219,11 @@ def modes(*devices: Object) -> tuple[Object, Object]:
 def test_counters_are_charged_for_the_first_share_only() -> None:
     slices = modes(shared("vf2", counters="1", vfs="2"), shared("vf4", counters="1", vfs="4"))
     one_of = {"vfs": "1"}
-    wanted = claim(want("one", capacity=one_of), want("two", capacity=one_of))
+    wanted = claim(want(name="one", amounts=one_of), want(name="two", amounts=one_of))
     assert taken(wanted, *slices) == [("vf2", one_of)] * 2
-    first = holding("first", claim(want(capacity=one_of)), *slices)
-    second = holding("second", claim(want(capacity=one_of)), *slices, others=(first,))
-    outcome = attempt(claim(want(capacity=one_of)), *slices, others=(first, second))
+    first = holding("first", claim(want(amounts=one_of)), *slices)
+    second = holding("second", claim(want(amounts=one_of)), *slices, others=(first,))
+    outcome = attempt(claim(want(amounts=one_of)), *slices, others=(first, second))
     assert isinstance(outcome, Unsatisfiable)
     assert [found.clause for found in outcome.reasons if found.device] == ["capacity", "counters"]
 
@@ -241,5 +231,5 @@ def test_counters_are_charged_for_the_first_share_only() -> None:
 def test_counters_of_a_share_that_a_search_takes_back_are_free_again() -> None:
     slices = modes(shared("vf2", counters="1", vfs="2"), shared("vf4", counters="1", vfs="4"))
     one_of = {"vfs": "1"}
-    wanted = claim(*(want(name, capacity=one_of) for name in ("a", "b", "c")))
+    wanted = claim(*(want(name=name, amounts=one_of) for name in ("a", "b", "c")))
     assert taken(wanted, *slices) == [("vf4", one_of)] * 3

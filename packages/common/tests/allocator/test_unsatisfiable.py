@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from allocator_world import CLASS, DRIVER, NODE, ROOT, A, C, allocated, gpu, slice_of, want
 from dra_common.testing.allocator import Allocation, Allocator, Reason, Unsatisfiable
 from dra_common.testing.objects import (
     Object,
@@ -12,28 +13,9 @@ from dra_common.testing.objects import (
     claim,
     device,
     device_class,
-    exactly,
     first_available,
     resource_slice,
 )
-
-NODE, DRIVER = "node-a", "gpu.intel.com"
-ROOT = "resource.kubernetes.io/pcieRoot"
-A, C = f'device.attributes["{DRIVER}"]', f'device.capacity["{DRIVER}"]'
-CLASS = device_class(DRIVER)
-
-
-def gpu(name: str, root: str | None = "pci0000:00", **fields: Any) -> Object:
-    attributes = {"family": "Data Center Flex", **({ROOT: root} if root else {})}
-    return device(name, attributes, {"memory": "16Gi"}, **fields)
-
-
-def slice_of(*devices: Object, **fields: Any) -> Object:
-    return resource_slice(*devices, driver=DRIVER, node=NODE, **fields)
-
-
-def want(*expressions: str, name: str = "gpu", **fields: Any) -> Object:
-    return exactly(*expressions, name=name, device_class=DRIVER, **fields)
 
 
 def refuse(
@@ -52,11 +34,6 @@ def only(outcome: Unsatisfiable, name: str) -> Reason:
 
 def texts(outcome: Unsatisfiable) -> list[str]:
     return [str(reason) for reason in outcome.reasons]
-
-
-def allocated(name: str, *devices: str) -> Object:
-    results = [{"request": "r", "driver": DRIVER, "pool": NODE, "device": one} for one in devices]
-    return {**claim(name=name), "status": {"allocation": {"devices": {"results": results}}}}
 
 
 def test_selector_that_never_matches_shows_what_the_devices_have() -> None:
@@ -164,7 +141,7 @@ def test_more_results_than_an_allocation_holds() -> None:
 
 
 def test_constraint_shows_both_values() -> None:
-    devices = slice_of(gpu("a"), gpu("b", "pci0000:80"), gpu("c", None))
+    devices = slice_of(gpu("a"), gpu("b", root="pci0000:80"), gpu("c", root=None))
     outcome = refuse(claim(want(count=2), constraints=[{"matchAttribute": ROOT}]), devices)
     assert outcome.reasons[0].detail == "wants 2 devices of class gpu.intel.com; 1 of the node's 3 fit"
     assert only(outcome, "b").detail == (
@@ -188,7 +165,7 @@ def test_values_of_different_types_do_not_match() -> None:
 
 def test_constraint_against_all_devices_ends_the_attempt() -> None:
     wanted = claim(want(allocationMode="All"), constraints=[{"matchAttribute": ROOT}])
-    outcome = refuse(wanted, slice_of(gpu("a"), gpu("b", "pci0000:80")))
+    outcome = refuse(wanted, slice_of(gpu("a"), gpu("b", root="pci0000:80")))
     assert [reason.clause for reason in outcome.reasons] == ["constraint"]
 
 
@@ -342,7 +319,7 @@ def test_counter_that_was_lowered_below_what_is_in_use_closes_the_pool() -> None
 
 
 def test_search_gives_up_after_too_many_steps() -> None:
-    devices = slice_of(*(gpu(f"d{index:02}", f"pci0000:{index:02x}") for index in range(24)))
+    devices = slice_of(*(gpu(f"d{index:02}", root=f"pci0000:{index:02x}") for index in range(24)))
     wanted = claim(*(want(name=f"r{index}") for index in range(8)), want("false", name="never"))
     outcome = refuse(wanted, devices, step_limit=2000)
     assert [reason.clause for reason in outcome.reasons] == ["limit"]
