@@ -21,6 +21,7 @@ USAGE = """
 Kubernetes {minor}, one node, in namespaces of its own. In this shell kubectl, helm and ctr know it:
   kubectl get nodes,pods -A
   kubectl run -it --rm --image=e2e.local/busybox:1 --image-pull-policy=Never try -- sh
+The GPU driver is a few lines away: "Try the driver" in docs/dev/e2e.md.
 Its logs are in {logs}. Leaving the shell does not end it; `make cluster` opens another one,
 `make cluster-down` ends it and leaves nothing."""
 
