@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.api import Json
+from harness.closing import Closing
 from harness.cluster import Cluster
 from harness.components import CONF
 from harness.driver import CDI, PLUGINS, SLICES
@@ -19,11 +20,12 @@ STARTED = 60.0
 PLACES = ("sys/knobs", "dev", "proc/sys/kernel/random", "orders")
 
 
-class Visitor:
-    """One driver, with a DeviceClass of its name; instances of it come and go."""
+class Visitor(Closing):
+    """One driver, with a DeviceClass of its name; instances of it come and go, and nothing is left at the end."""
 
     def __init__(self, cluster: Cluster, name: str = KNOB) -> None:
         self.cluster, self.name = cluster, name
+        self._instances: set[str] = set()
         self._folder = DISK / "visitor"
         for place in PLACES:
             cluster.path(str(self._folder / place)).mkdir(parents=True, exist_ok=True)
@@ -45,6 +47,7 @@ class Visitor:
         self.cluster.sandbox.start(
             program, self._command("run", "--healthcheck-port=-1", *self._roots(), *uid)
         )
+        self._instances.add(instance)
 
         def registered() -> bool:
             said = log.read_bytes()[before:].decode()
@@ -54,13 +57,16 @@ class Visitor:
         wait_for(registered, f"the kubelet to register {self.name}", STARTED)
 
     def stop(self, instance: str = "") -> None:
-        """End an instance in good order, if there is one."""
+        """End an instance in good order."""
+        self._instances.remove(instance)
         program = self._process(instance)
         self.cluster.sandbox.signal(program, signal.SIGTERM)
         wait_for(lambda: self.cluster.sandbox.exit_code(program) is not None, f"{program} to end", STARTED)
 
-    def leave(self) -> None:
-        """Take everything of a driver that has stopped off the node and out of the cluster."""
+    def close(self) -> None:
+        """End its instances, and take everything of it off the node and out of the cluster."""
+        for instance in sorted(self._instances):
+            self.stop(instance)
         self.cluster.run(*self._command("cleanup"))
         self.cluster.api.delete(f"/apis/resource.k8s.io/v1/deviceclasses/{self.name}")
         self.cluster.run("rm", "-r", str(self._folder))

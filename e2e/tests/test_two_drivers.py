@@ -22,11 +22,9 @@ TRIED_AGAIN = 150
 @pytest.fixture
 def visitor(gpus: Driver) -> Iterator[Visitor]:
     """Give the second driver, running, and without a claim."""
-    made = Visitor(gpus.cluster)
-    made.start()
-    yield made
-    made.stop()
-    made.leave()
+    with Visitor(gpus.cluster) as made:
+        made.start()
+        yield made
 
 
 def of_both(visitor: Visitor) -> dict[str, object]:
@@ -119,9 +117,8 @@ def test_the_kubelet_minds_an_answer_that_skips_claims(
 
 @pytest.mark.scenario(55)
 def test_an_update_of_a_driver_with_the_longest_name(gpus: Driver, namespace: Namespace) -> None:
-    visitor = Visitor(gpus.cluster, LONG)
-    namespace.apply(template("both", exactly(device_class=LONG)))
-    try:
+    with Visitor(gpus.cluster, LONG) as visitor:
+        namespace.apply(template("both", exactly(device_class=LONG)))
         visitor.start(OLD)
         assert LONG not in "".join(visitor.sockets())
         namespace.run_pod(pod_manifest("steady", claims=BOTH))
@@ -137,7 +134,4 @@ def test_an_update_of_a_driver_with_the_longest_name(gpus: Driver, namespace: Na
         namespace.delete_pod("later")
         assert (visitor.claims(), visitor.specs()) == (set(), [])
         assert visitor.slices() == slices
-    finally:
-        visitor.stop(NEW)
-    visitor.leave()
     assert visitor.slices() == []
