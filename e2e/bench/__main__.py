@@ -62,8 +62,14 @@ def say(text: str) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Be the only one that measures into this folder. Raises ``HarnessError``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise HarnessError(
+            f"cannot write into {folder}: {error.strerror}", cure="name another folder with --out"
+        ) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -18,10 +18,12 @@ from harness.namespace import Namespace
 from harness.node import NAME
 from harness.release import build_image
 from harness.settings import Settings
+from harness.waiting import wait_for
 
 from bench.caller import Caller
 
 PROFILE = "large"
+DISK = "disk-"
 CLAIMS = "resource.k8s.io/v1/resourceclaims"
 WRITERS = 4
 GONE = 180.0
@@ -91,8 +93,13 @@ def _allocated(namespace: Namespace, number: int, device: str) -> ClaimRef:
 
 @contextmanager
 def world(settings: Settings, folder: Path) -> Iterator[World]:
-    """Make a cluster, install the driver, and wait until it has nothing to do; ``folder`` is on a disk."""
-    disk = Path(tempfile.mkdtemp(prefix="disk-", dir=folder))
+    """Make a cluster, install the driver, and wait until it has nothing to do; ``folder`` is on a disk.
+
+    What a run that was killed has left in the folder goes.
+    """
+    for left in folder.glob(f"{DISK}*"):
+        _removed(left)
+    disk = Path(tempfile.mkdtemp(prefix=DISK, dir=folder))
     try:
         with Cluster(settings) as cluster:
             # What plays the node's disk is memory, on which nothing waits for fsync.
@@ -105,4 +112,10 @@ def world(settings: Settings, folder: Path) -> Iterator[World]:
             here.settle()
             yield here
     finally:
-        shutil.rmtree(disk, ignore_errors=True)
+        # Of a cluster whose end was cut short, by a signal, something may write a little longer.
+        wait_for(lambda: _removed(disk), f"{disk} to be gone")
+
+
+def _removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()

@@ -75,6 +75,15 @@ def test_two_at_once_would_measure_each_other(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_cannot_be_made_is_said_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = pytest.raises(
+        HarnessError, match=r"cannot write into .*: Not a directory \(name another folder"
+    )
+    with refused, _alone(tmp_path / "file" / "bench"):
+        pass
+
+
 @pytest.mark.parametrize(
     ("argument", "known"),
     [("--only=nonsense", list(PARTS)), ("--k8s=1.2", ["1.34", "1.37"]), ("--what", ["--json"])],
