@@ -59,6 +59,7 @@ class Release:
 
     def __init__(self, cluster: Cluster, name: str = "gpu", namespace: str = "intel-gpu") -> None:
         self.cluster, self.name, self.namespace = cluster, name, namespace
+        self.installed = False
         self.daemonset = f"{name}-intel-gpu-driver"
         repository, _, tag = IMAGE.rpartition(":")
         self._always = (
@@ -70,6 +71,7 @@ class Release:
 
     def install(self, *values: str) -> None:
         """Install, and return when every pod is ready. Raises ``CommandFailed`` with what helm says."""
+        self.installed = True
         self._helm("install", "--create-namespace", *self._sets(values), "--wait", f"--timeout={READY}")
 
     def upgrade(self, *values: str) -> None:
@@ -84,6 +86,7 @@ class Release:
         """Uninstall, and return when no pod is left."""
         self.cluster.helm("uninstall", self.name, "-n", self.namespace, "--wait", f"--timeout={READY}")
         wait_for(lambda: not self.pods(), f"pods of {self.namespace} to be gone", _GONE)
+        self.installed = False
 
     def pods(self, component: str = "") -> list[Json]:
         """Give the pods, or those of one component: ``kubelet-plugin``, ``simulated-machine``."""
