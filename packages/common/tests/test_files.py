@@ -136,9 +136,11 @@ def test_data_and_folder_are_synced_in_this_order(tmp_path: Path, synced: list[s
     write_durably(tmp_path / "file", b"x")
     assert synced == ["file.tmp", tmp_path.name]
     synced.clear()
-    write_durably(tmp_path / "file", b"x", sync_name=False)
+    write_durably(tmp_path / "file", b"x", durability="data")
     assert synced == ["file.tmp"]
     synced.clear()
+    write_durably(tmp_path / "file", b"y", durability="none")
+    assert (synced, (tmp_path / "file").read_bytes()) == ([], b"y")
     assert remove_durably(tmp_path / "file")
     assert synced == [tmp_path.name]
 

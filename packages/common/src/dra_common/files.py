@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from dra_common.effects import effect
 from dra_common.errors import StateError
@@ -67,22 +68,29 @@ def unfinished(path: Path) -> Path:
     return path.with_name(path.name + TEMPORARY_SUFFIX)
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o600, sync_name: bool = True) -> None:
+Durability: TypeAlias = Literal["whole", "data", "none"]
+"""What of a write outlives a power cut: content and name, the content under whichever name is left, or perhaps nothing.
+
+A crash of ours, SIGKILL among them, loses nothing in any case: what the kernel was given it keeps.
+"""
+
+
+def write_durably(path: Path, data: bytes, *, mode: int = 0o600, durability: Durability = "whole") -> None:
     """Replace ``path`` with ``data`` so that a crash leaves the old or the new content, never a part.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder; without ``sync_name`` not the last, and then
-    a power cut (no crash of ours) may bring the old content back, or no file. The caller holds a lock that keeps other
-    writers of the same path away; what an interrupted one left, or anything else in the temporary file's place, is
-    replaced. Raises StateError.
+    Temporary file in the same folder, fsync, rename, fsync of the folder. With ``durability="data"`` not the last: a
+    power cut may bring the old content back, or no file. With ``"none"`` no fsync: a power cut may also leave a file
+    that is empty. The caller holds a lock that keeps other writers of the same path away; what an interrupted one left,
+    or anything else in the temporary file's place, is replaced. Raises StateError.
     """
     temporary = unfinished(path)
     try:
         with explained("write", temporary):
-            _write_synced(temporary, data, mode)
+            _write(temporary, data, mode, sync=durability != "none")
         with explained("replace", path):
             with effect("rename", path):
                 os.rename(temporary, path)
-            if sync_name:
+            if durability == "whole":
                 sync_folder(path.parent)
     except StateError:
         with suppress(OSError):
@@ -158,7 +166,7 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_synced(path: Path, data: bytes, mode: int) -> None:
+def _write(path: Path, data: bytes, mode: int, *, sync: bool) -> None:
     descriptor = _create(path, mode)
     try:
         with effect("mode", path):
@@ -167,8 +175,9 @@ def _write_synced(path: Path, data: bytes, mode: int) -> None:
             left = memoryview(data)
             while left:
                 left = left[os.write(descriptor, left) :]
-        with effect("sync", path):
-            os.fsync(descriptor)
+        if sync:
+            with effect("sync", path):
+                os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -14,6 +14,7 @@ from dra_common.effects import effect
 from dra_common.errors import CorruptRecord, StateError
 from dra_common.files import (
     TEMPORARY_SUFFIX,
+    Durability,
     explained,
     make_folder,
     named_after,
@@ -54,9 +55,15 @@ class FileRecords:
         """Write so that a crash leaves this record or the one before, whole. Raises StateError.
 
         What a claim has come to outlives a power cut too. A step under way need not: a power cut takes it back, with
-        all else that the kernel was told.
+        all else that the kernel was told. Only the record that it replaces must not be lost by that.
         """
-        write_durably(self._path(record.ref.uid), encode(record), sync_name=record.phase not in _UNDER_WAY)
+        path = self._path(record.ref.uid)
+        write_durably(path, encode(record), durability=self._durability(record))
+
+    def _durability(self, record: ClaimRecord) -> Durability:
+        if record.phase not in _UNDER_WAY:
+            return "whole"
+        return "data" if self.exists(record.ref.uid) else "none"
 
     def exists(self, uid: str) -> bool:
         """Whether there is a record, readable or not."""
