@@ -70,7 +70,7 @@ def _floor(here: World) -> Iterator[Figure]:
     path = here.node.state / "bench"
     yield latency(
         "a durable write",
-        "a prepare makes two",
+        "a prepare makes one",
         [timed(lambda: write_durably(path, _RECORD)) for _ in range(200)],
     )
     path.unlink()
