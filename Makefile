@@ -3,10 +3,11 @@
 MAKEFLAGS += --no-print-directory
 HATCH := .venv/bin/hatch
 CLUSTER = PYTHONPATH=e2e $(HATCH) run python -m harness
+GUEST = PYTHONPATH=kernel $(HATCH) run python -m guest
 # Which Kubernetes (a folder of e2e/tools), feature gates and API versions: make e2e K8S=1.34 GATES=A=true,B=false SERVED=...
 export K8S GATES SERVED
 
-.PHONY: help demo bench bench-cluster fuzz test test-all kills e2e e2e-tools cluster cluster-down lint format image protos clean
+.PHONY: help demo bench bench-cluster fuzz test test-all kills test-kernel kernel-shell e2e e2e-tools cluster cluster-down lint format image protos clean
 
 help:
 	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
@@ -16,6 +17,8 @@ help:
 	@echo "make test       all tests, on the newest CPython of 3.11-3.13 here; ARGS goes to pytest"
 	@echo "make test-all   all tests on each of them"
 	@echo "make kills      the driver is killed, and its disk fails, at every change it makes; prints how many"
+	@echo "make test-kernel   tests of a real Linux kernel, in a QEMU guest; downloads it once, installs nothing; ARGS goes to pytest"
+	@echo "make kernel-shell  the same guest with a shell to play in"
 	@echo "make e2e        tests against a real one-node Kubernetes, as root; K8S=1.34 GATES=Name=false; ARGS goes to pytest"
 	@echo "make cluster    the same Kubernetes with a shell to play in, as root; ends with make cluster-down"
 	@echo "make lint       ruff, mypy, import contracts, stale generated files"
@@ -54,6 +57,14 @@ kills:
 	@tools/prepare.sh
 	@KILLS=$(or $(KILLS),all) $(HATCH) run python -m pytest -q -n auto packages/common/tests/test_kills.py $(ARGS)
 
+test-kernel:
+	@tools/prepare.sh
+	@$(GUEST) test $(ARGS)
+
+kernel-shell:
+	@tools/prepare.sh
+	@$(GUEST) shell
+
 # Programs and image are built before pytest, which would hide the progress and end a build that takes long.
 e2e:
 	@tools/prepare.sh
@@ -91,5 +102,5 @@ protos:
 	@$(HATCH) run protos
 
 clean:
-	@rm -rf .venv .hatch .e2e .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist .fuzz .image
-	@find packages tools e2e -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf .venv .hatch .e2e .kernel .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist .fuzz .image
+	@find packages tools e2e kernel -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,6 +15,7 @@ CHECKS = {
     **{f"mypy {name}": ["mypy", f"packages/{name}"] for name in PACKAGES},
     "mypy tools tests": ["mypy", "tools", "tests", "conftest.py"],
     "mypy e2e": ["mypy", "e2e"],
+    "mypy kernel": ["mypy", "kernel"],
     "imports": ["lint-imports", "--no-cache", "--no-logo"],
     "generated stubs": [sys.executable, "tools/generate_protos.py", "--check"],
     "generated docs": [sys.executable, "tools/generate_docs.py", "--check"],

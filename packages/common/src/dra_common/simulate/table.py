@@ -1,9 +1,9 @@
 """What Linux does when somebody writes to the PCI bus, as a table.
 
-Each row names the kernel source or document that it follows; most were also seen on Linux 6.12 and 7.3.
+Each row names the kernel source or document that it follows.
 
-The rows speak of an igb network card (8 VFs in hardware, 7 usable), as QEMU emulates one, so that the same table can be
-run against a real kernel. A row starts from: igb bound to the PF, no VFs, VF probing on, no overrides; igb, igbvf,
+The rows speak of an igb network card (8 VFs in hardware, 7 usable), as QEMU emulates one: ``make test-kernel`` plays
+them on a real Linux 6.12. A row starts from: igb bound to the PF, no VFs, VF probing on, no overrides; igb, igbvf,
 vfio-pci and pci-stub are loaded, an IOMMU is on.
 
 Texts may hold ``{pf}``, ``{vf0}``, ``{vf1}`` (addresses) and ``{pci}`` (``bus/pci/devices``).
