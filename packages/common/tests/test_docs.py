@@ -21,7 +21,7 @@ from dra_common.cli import create
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
 from dra_common.definition import Definition
 from dra_common.driver import Discovery
-from dra_common.errors import DraError, HostError
+from dra_common.errors import DraError, HardwareBusy, HostError
 from dra_common.events import Events
 from dra_common.flock import try_lock
 from dra_common.garbage import Collector
@@ -41,6 +41,7 @@ from dra_common.model import (
     Taint,
     TaintEffect,
 )
+from dra_common.pci import Binding, Bus
 from dra_common.ports import ApiServer
 from dra_common.publisher import Publisher
 from dra_common.readiness import Readiness
@@ -58,9 +59,13 @@ from dra_common.testing.bench import Bench, config, soon
 from dra_common.testing.knobs import DRIVER as KNOBS
 from dra_common.testing.knobs import KnobDriver
 from dra_common.testing.kubelet import KubeletNode, MemoryClaims
+from dra_common.testing.nic import PF
 from dra_common.testing.waiting import wait_until
 from goclaims import adoption, entry, leave
 from pages import DOCS, PAGES, ROOT, Block, anchors, blocks, fits, handwritten, links, messages
+from pci.world import PARENT
+from pci.world import World as NicWorld
+from pci.world import world as nic_world
 
 HERE = [block for page in PAGES for block in blocks(page, "python") if "gpu_driver" not in block.text]
 DRIVER, NODE = "x.example.com", "node-1"
@@ -365,6 +370,25 @@ def locked(stage: Stage) -> None:
         made.engine.unprepare(REF, soon(0.01))
 
 
+def changed(stage: Stage, act: Callable[[Bus], object]) -> None:
+    with nic_world(stage.root) as nic, nic.bus(seconds=0.1, patience=0.1) as bus:
+        act(bus)
+
+
+def blocked(stage: Stage, then: Callable[[NicWorld], object]) -> None:
+    """Raise what is said of a blocked change, or of what is tried after it."""
+    with nic_world(stage.root) as nic:
+        with nic.bus() as bus:
+            bus.rebind(PF, Binding("vfio-pci", "vfio-pci"))
+        with nic.using("vfio/3"):
+            try:
+                with nic.bus(seconds=2, patience=2) as bus:
+                    bus.unbind(PF, "vfio-pci")
+            except HardwareBusy:
+                then(nic)
+                raise
+
+
 def defect(stage: Stage) -> str:
     def broken(*_: object) -> None:
         raise RuntimeError("a defect")
@@ -554,6 +578,19 @@ PRODUCERS: Mapping[str, Producer] = {
     " only": allocated("a", config=[config(1, unsafe=True)]),
     "claim <claim>: CDI id <id> cannot be made (again): the device has lost that part": lost_part,
     "claim <uid> is still locked by another call at the deadline of this one": locked,
+    "<address>: <step>: <why> (<errno>)": lambda stage: changed(stage, lambda bus: bus.set_vfs(PF, 8)),
+    "<address>: <step>: the kernel has not returned for <n> s: something still uses the device": lambda stage: (
+        blocked(stage, lambda _: None)
+    ),
+    "<address>: <step>: not begun: <other>: the kernel has not returned for <n> s": lambda stage: blocked(
+        stage, lambda nic: Bus(nic.host).__enter__().override(PF)
+    ),
+    "hardware <parent> is still locked: <step>: the kernel has not returned": lambda stage: blocked(
+        stage, lambda nic: nic.locks.parents([PARENT], soon(0)).__enter__()
+    ),
+    "<address>: <state>: not so after <n> s, though the kernel accepted the change": lambda stage: changed(
+        stage, lambda bus: bus.wait_group_node(PF)
+    ),
     "internal error (<class>) on claim <claim>, see the driver's log of request <n>": defect,
     "cannot <step> <path>: <why> (<errno>)": lambda stage: SimulatedHost(stage.root).sysfs.read("nonsense"),
     "cannot look at the machine, what was found before stays: <why>": unreadable_machine,

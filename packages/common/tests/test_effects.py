@@ -37,10 +37,16 @@ CHANGES_OF_PATHS = {
 CHANGES_OF_OTHERS = {"bind", "add_insecure_port", "add_secure_port", "call_api"}
 WRITING = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND", "O_TMPFILE"}
 WHOLE_MODULES = {"shutil", "tempfile", "subprocess"}
+HELPED = {
+    "pci/helper.py": "its process makes what is counted here, one effect for each write that it is asked for"
+}
+HELPER = "pci/errand.py"
+"""The program of that process."""
 
 ALLOWED = {
     ("cli/__init__.py", "open"): "standard output becomes /dev/null when its reader has gone",
     ("host/real.py", "open"): "a device node is asked by ioctl; the questions change nothing",
+    ("pci/bus.py", "bind"): "a kernel driver is bound by a write to sysfs, which is counted there",
     ("kubelet/health.py", "add_insecure_port"): "a TCP port leaves nothing behind",
 }
 
@@ -49,7 +55,7 @@ def product_files() -> Iterator[tuple[str, ast.Module]]:
     for package in PACKAGES:
         for path in sorted(package.rglob("*.py")):
             name = path.relative_to(package).as_posix()
-            if not name.startswith(BESIDE) or name == "simulate/client.py":
+            if not name.startswith((*BESIDE, HELPER)) or name == "simulate/client.py":
                 yield name, ast.parse(path.read_text())
 
 
@@ -102,7 +108,7 @@ def test_modules_that_change_the_world_by_themselves_are_not_imported() -> None:
     for file, tree in product_files():
         names = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
         modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        assert not WHOLE_MODULES & {*names, *modules}, file
+        assert file in HELPED or not WHOLE_MODULES & {*names, *modules}, file
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,10 @@
     ├── SettingsError                a flag, variable or file says something that is not allowed
     ├── HostError                    a path below sysfs, devfs or procfs
     │   ├── HostNotFound             ENOENT, ENODEV, ENXIO while reading
-    │   └── HostWriteError           the kernel refused a write; carries its errno
+    │   ├── HostWriteError           the kernel refused a write; carries its errno
+    │   ├── HardwareRefused          the kernel refused a change of a PCI function; carries its errno
+    │   ├── HardwareBusy             the kernel has not returned from a change
+    │   └── HardwareNotReady         a change was made, and what must follow from it did not come
     ├── StateError                   a file of ours (record, hold, lock, CDI) cannot be read or written
     │   ├── CorruptRecord            a record that fails its checksum or does not decode
     │   ├── NewerRecord              a record of a newer release's schema: kept, never guessed at
@@ -71,6 +74,25 @@ class HostNotFound(HostError):
 
 class HostWriteError(HostError):
     """The kernel refused a write."""
+
+
+class HardwareRefused(HostError):
+    """The kernel refused to bind, unbind or reset a PCI function or to make VFs."""
+
+
+class HardwareBusy(HostError):
+    """A change of a PCI function blocks in the kernel; it goes on there, and keeps its locks until it returns."""
+
+
+class HardwareNotReady(HostError):
+    """A change of a PCI function was accepted, but the state that it leads to did not come in time."""
+
+
+BUSY_CURE = (
+    "end the virtual machine or process that has the device open (/dev/vfio); it is tried again, and goes on once "
+    "the kernel returns"
+)
+"""What to do about a change that blocks in the kernel."""
 
 
 class StateError(DraError):

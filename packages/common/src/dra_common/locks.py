@@ -9,12 +9,13 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from dra_common.custody import Custody, holding
 from dra_common.deadline import Deadline
-from dra_common.errors import LockTimeout
-from dra_common.files import explained, make_folder, named_after, unlink
+from dra_common.errors import BUSY_CURE, LockTimeout
+from dra_common.files import explained, make_folder, named_after, read_own, unlink
 from dra_common.flock import share_lock, try_lock
 from dra_common.model import is_uid
 
@@ -61,10 +62,14 @@ class FileLocks:
     @contextmanager
     def parents(self, names: Iterable[str], deadline: Deadline) -> Iterator[None]:
         """Hold the locks of hardware parents, taken in sorted order. Raises LockTimeout, StateError."""
+        wanted = tuple(sorted(set(names)))
         with ExitStack() as stack:
-            for name in sorted(set(names)):
-                stack.enter_context(_held(self._hardware / f"{name}{_SUFFIX}", f"hardware {name}", deadline))
-            yield
+            held = [stack.enter_context(self._parent(name, deadline)) for name in wanted]
+            with holding(Custody(wanted, tuple(held), deadline)):
+                yield
+
+    def _parent(self, name: str, deadline: Deadline) -> AbstractContextManager[int]:
+        return _held(self._hardware / f"{name}{_SUFFIX}", f"hardware {name}", deadline)
 
     def forget_claim(self, uid: str) -> None:
         """Remove the lock file of a claim that has left nothing; called while its lock is held."""
@@ -97,19 +102,28 @@ def _is_abandoned(path: Path) -> bool:
 
 
 @contextmanager
-def _held(path: Path, what: str, deadline: Deadline) -> Iterator[None]:
+def _held(path: Path, what: str, deadline: Deadline) -> Iterator[int]:
+    """Yield the locked descriptor."""
     pause = _FIRST_PAUSE
     while (descriptor := try_lock(path)) is None:
         if deadline.passed:
-            msg = f"{what} is still locked by another call at the deadline of this one"
-            raise LockTimeout(
-                msg,
-                cure="it is tried again; if it stays so, look for a blocked write in the kernel log or for a frozen "
-                "instance of this driver",
-            )
+            raise _timeout(path, what)
         time.sleep(min(pause, deadline.remaining))
         pause = min(pause * 2, _LONGEST_PAUSE)
     try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _timeout(path: Path, what: str) -> LockTimeout:
+    """Whoever may be stuck in the kernel with a lock of hardware writes into the file what it does."""
+    doing = (read_own(path) or b"").decode(errors="replace").strip()
+    if doing:
+        return LockTimeout(f"{what} is still locked: {doing}: the kernel has not returned", cure=BUSY_CURE)
+    msg = f"{what} is still locked by another call at the deadline of this one"
+    return LockTimeout(
+        msg,
+        cure="it is tried again; if it stays so, look for a blocked write in the kernel log or for a frozen "
+        "instance of this driver",
+    )

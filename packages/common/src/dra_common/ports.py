@@ -17,6 +17,22 @@ from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, PreparedDevi
 # --------------------------------------------------------------------------- the machine
 
 
+class Hand(Protocol):
+    """Who makes the system calls of a read or write that may block in the kernel for ever: another process.
+
+    Every method raises OSError with the kernel's errno, or HardwareBusy when it is not waited for any longer.
+    """
+
+    def read(self, path: str, longest: int) -> bytes:
+        """Return a file, or its first ``longest`` bytes."""
+
+    def write(self, path: str, data: bytes) -> int:
+        """Put ``data`` into an existing file in one write(2); returns how many bytes the kernel took."""
+
+    def ask(self, socket: str, line: bytes) -> bytes:
+        """Send a line to a unix socket and return the line of the answer: a write to a simulated kernel."""
+
+
 class Tree(Protocol):
     """One pseudo file system (sysfs, devfs, procfs, debugfs) below an injectable root.
 
@@ -24,8 +40,11 @@ class Tree(Protocol):
     Links may not lead out of the root; a loop or an escape is a :class:`~dra_common.errors.HostError`.
     """
 
-    def read(self, path: str) -> str:
-        """Return the text of a file without its last newline. Raises HostNotFound, HostError (unreadable, not text)."""
+    def read(self, path: str, by: Hand | None = None) -> str:
+        """Return the text of a file without its last newline. Raises HostNotFound, HostError (unreadable, not text).
+
+        ``by`` is who reads, if it may block.
+        """
 
     def listdir(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in a folder. Raises HostNotFound, HostError."""
@@ -39,8 +58,11 @@ class Tree(Protocol):
     def exists(self, path: str) -> bool:
         """Whether the path, links followed, is there."""
 
-    def write(self, path: str, value: str) -> None:
-        """Put text into an existing file in one write(2). Raises HostWriteError with the errno, HostNotFound."""
+    def write(self, path: str, value: str, by: Hand | None = None) -> None:
+        """Put text into an existing file in one write(2). Raises HostWriteError with the errno, HostNotFound.
+
+        ``by`` is who writes, if it may block.
+        """
 
 
 class DeviceQuery(Protocol):

@@ -14,6 +14,7 @@ from typing import TypeVar
 from dra_common.effects import effect
 from dra_common.errors import HostError, HostNotFound, HostWriteError
 from dra_common.files import read_all
+from dra_common.ports import Hand
 
 T = TypeVar("T")
 
@@ -55,12 +56,12 @@ class FileTree:
     def __repr__(self) -> str:
         return f"FileTree({self.root!r})"
 
-    def read(self, path: str) -> str:
+    def read(self, path: str, by: Hand | None = None) -> str:
         """Return the text of a file without its last newline.
 
         Raises HostNotFound, HostError (unreadable, a folder, not UTF-8, longer than the limit).
         """
-        data = self._try("read", path, lambda: self._content(path))
+        data = self._try("read", path, lambda: self._content(path) if by is None else self._asked(path, by))
         if len(data) > self._limit:
             raise self._error("read", path, errno.EFBIG, f"longer than {self._limit} bytes")
         return self._text("read", path, data).removesuffix("\n")
@@ -93,7 +94,7 @@ class FileTree:
             return True
         return False
 
-    def write(self, path: str, value: str) -> None:
+    def write(self, path: str, value: str, by: Hand | None = None) -> None:
         """Hand ``value`` as it is to an existing file in one system call; nothing is created, truncated or added.
 
         Raises HostNotFound; HostWriteError with the kernel's errno. An empty value is refused with EINVAL: a write of
@@ -106,7 +107,7 @@ class FileTree:
             data = value.encode()
         except UnicodeEncodeError:
             raise self._error(step, path, errno.EINVAL, "not text", HostWriteError) from None
-        done = self._try(step, path, lambda: _write(self._file(path), data), HostWriteError)
+        done = self._try(step, path, lambda: self._put(path, data, by), HostWriteError)
         if done != len(data):
             why = f"the kernel took {done} of {len(data)} bytes"
             raise self._error(step, path, errno.EIO, why, HostWriteError)
@@ -148,6 +149,16 @@ class FileTree:
             return read_all(fd, self._limit + 1)
         finally:
             os.close(fd)
+
+    def _asked(self, path: str, by: Hand) -> bytes:
+        return by.read(self._file(path), self._limit + 1)
+
+    def _put(self, path: str, data: bytes, by: Hand | None) -> int:
+        file = self._file(path)
+        if by is None:
+            return _write(file, data)
+        with effect("hardware", file):
+            return by.write(file, data)
 
     def _file(self, path: str) -> str:
         # Looked at before it is opened: opening a fifo waits for ever, and opening a device node may act.

@@ -154,8 +154,9 @@ def _store_override(machine: Machine, function: Function, text: str) -> None:
     if len(text.encode()) >= _PAGE_SIZE - 1:
         raise refuse(errno.EINVAL, "driver_override")
     name = text.partition("\n")[0]
-    function.driver_override = name or None
-    machine.set_file(f"{function.folder}/driver_override", name or "(null)")
+    with machine.device_lock(function):
+        function.driver_override = name or None
+        machine.set_file(f"{function.folder}/driver_override", name or "(null)")
 
 
 def _store_autoprobe(machine: Machine, function: Function, text: str) -> None:
@@ -178,8 +179,9 @@ def _store_remove(machine: Machine, function: Function, text: str) -> None:
 def _store_reset(machine: Machine, function: Function, text: str) -> None:
     if parse_unsigned(text, 64) != 1:
         raise refuse(errno.EINVAL, "reset takes 1")
-    if not machine.sys.read(f"{function.folder}/reset_method"):
-        raise refuse(errno.ENOTTY, "no reset method")
+    with machine.device_lock(function):
+        if not machine.sys.read(f"{function.folder}/reset_method"):
+            raise refuse(errno.ENOTTY, "no reset method")
 
 
 def _store_reset_method(machine: Machine, function: Function, text: str) -> None:

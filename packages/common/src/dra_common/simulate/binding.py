@@ -35,11 +35,12 @@ def bind(machine: Machine, driver: KernelDriver, function: Function) -> None:
     """Bind, as a write to ``drivers/<d>/bind`` does. Raises ENODEV, EBUSY, or what the probe says."""
     if not matches(machine, driver, function):
         raise refuse(errno.ENODEV, f"{function.bdf}: {driver.name} does not match")
-    if function.driver is not None:
-        raise refuse(errno.EBUSY, f"{function.bdf} is bound to {function.driver.name}")
-    if not _may_probe(function):
-        raise refuse(errno.ENODEV, f"{function.bdf}: VFs of {_pf_name(function)} are not to be probed")
-    _probe(machine, driver, function)
+    with machine.device_lock(function):
+        if function.driver is not None:
+            raise refuse(errno.EBUSY, f"{function.bdf} is bound to {function.driver.name}")
+        if not _may_probe(function):
+            raise refuse(errno.ENODEV, f"{function.bdf}: VFs of {_pf_name(function)} are not to be probed")
+        _probe(machine, driver, function)
 
 
 def force(machine: Machine, driver: KernelDriver, function: Function) -> None:
@@ -51,10 +52,11 @@ def force(machine: Machine, driver: KernelDriver, function: Function) -> None:
 
 def attach(machine: Machine, function: Function) -> None:
     """Offer the function to all loaded drivers; nothing happens when none takes it (``device_attach``)."""
-    for driver in machine.drivers.values():
-        if function.driver is not None or not _may_probe(function):
-            return
-        attach_one(machine, driver, function)
+    with machine.device_lock(function):
+        for driver in machine.drivers.values():
+            if function.driver is not None or not _may_probe(function):
+                return
+            attach_one(machine, driver, function)
 
 
 def attach_one(machine: Machine, driver: KernelDriver, function: Function) -> None:
@@ -67,10 +69,16 @@ def attach_one(machine: Machine, driver: KernelDriver, function: Function) -> No
 
 
 def unbind(machine: Machine, function: Function) -> None:
-    """Take the driver away; its VFs go first. Nothing happens when no driver is bound."""
-    driver = function.driver
-    if driver is None:
-        return
+    """Take the driver away; its VFs go first. Nothing happens when no driver is bound.
+
+    It returns when the driver lets go, which one of the VFIO family does when nobody uses the device any more.
+    """
+    with machine.device_lock(function):
+        if function.driver is not None:
+            _release(machine, function.driver, function)
+
+
+def _release(machine: Machine, driver: KernelDriver, function: Function) -> None:
     # Order of the kernel: the link goes at once, the event comes when the driver is done.
     machine.remove(f"{function.folder}/driver")
     machine.sys.remove(f"bus/pci/drivers/{driver.name}/{function.bdf}")

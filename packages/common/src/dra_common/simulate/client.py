@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from dra_common.deadline import Deadline
 from dra_common.effects import effect
-from dra_common.errors import HostError, HostNotFound, HostWriteError
+from dra_common.errors import HardwareBusy, HostError, HostNotFound, HostWriteError
 from dra_common.host import FileTree, RealHost, Roots
-from dra_common.ports import DeviceQuery, Uevent
+from dra_common.ports import DeviceQuery, Hand, Uevent
 from dra_common.simulate.folder import SOCKET
 
 E = TypeVar("E", bound=HostError)
@@ -45,6 +45,15 @@ class ControlClient:
                 return self.exchange(stream, op, **fields)
         except (OSError, ValueError) as error:
             raise self.lost(f"ask {op}", error) from None
+
+    def write(self, path: str, value: str, by: Hand | None) -> Mapping[str, Any]:
+        """Put the request ``write``; ``by`` is who sends it and waits, without end. Raises HostError, HardwareBusy."""
+        if by is None:
+            return self.request("write", path=path, value=value)
+        try:
+            return _decode(by.ask(str(self.path), _encode("write", {"path": path, "value": value})))
+        except (OSError, ValueError) as error:
+            raise self.lost("ask write", error) from None
 
     def connect(self) -> socket.socket:
         """Open a connection. Raises OSError."""
@@ -76,15 +85,9 @@ class ControlClient:
 
     def exchange(self, stream: BufferedRWPair, op: str, **fields: str) -> Mapping[str, Any]:
         """Send one request and return its answer. Raises OSError, ValueError (ended, not JSON)."""
-        stream.write(json.dumps({"op": op, **fields}).encode() + b"\n")
+        stream.write(_encode(op, fields))
         stream.flush()
-        line = stream.readline()
-        if not line.endswith(b"\n"):
-            raise ConnectionResetError(errno.ECONNRESET, "it ended before it answered")
-        answer = json.loads(line)
-        if not isinstance(answer, dict):
-            raise ValueError("the answer is not an object")  # noqa: TRY004 - a protocol error like bad JSON
-        return answer
+        return _decode(stream.readline())
 
     def lost(self, step: str, error: Exception, kind: type[E] | None = None) -> HostError:
         """Return the error that says the simulator is away."""
@@ -92,6 +95,19 @@ class ControlClient:
         message = f"cannot {step}: no simulated kernel behind {self.path}: {why}"
         cure = f"start it with: <driver> simulate --profile NAME --root {self._root}"
         return (kind or HostError)(message, cure=cure)
+
+
+def _encode(op: str, fields: Mapping[str, str]) -> bytes:
+    return json.dumps({"op": op, **fields}).encode() + b"\n"
+
+
+def _decode(line: bytes) -> Mapping[str, Any]:
+    if not line.endswith(b"\n"):
+        raise ConnectionResetError(errno.ECONNRESET, "it ended before it answered")
+    answer = json.loads(line)
+    if not isinstance(answer, dict):
+        raise ValueError("the answer is not an object")  # noqa: TRY004 - a protocol error like bad JSON
+    return answer
 
 
 class SimulatedTree(FileTree):
@@ -103,14 +119,16 @@ class SimulatedTree(FileTree):
         super().__init__(root)
         self._client = client
 
-    def write(self, path: str, value: str) -> None:
+    def write(self, path: str, value: str, by: Hand | None = None) -> None:
         """Write to an attribute. Raises HostNotFound; HostWriteError with the kernel's errno, 0 without a simulator."""
         step = f"write {value!r} to {self.root}/{path}"
         if not value:
             raise HostWriteError(f"cannot {step}: nothing to write (EINVAL)", errno=errno.EINVAL)
         try:
             with effect("hardware", f"{self.root}/{path}"):
-                answer = self._client.request("write", path=path, value=value)
+                answer = self._client.write(path, value, by)
+        except HardwareBusy:
+            raise
         except HostError as error:
             raise HostWriteError(f"cannot {step}: {error.message}", cure=error.cure) from None
         except OSError as error:
@@ -125,8 +143,9 @@ class ReadOnlyTree(FileTree):
 
     __slots__ = ()
 
-    def write(self, path: str, value: str) -> None:
+    def write(self, path: str, value: str, by: Hand | None = None) -> None:
         """Refuse. Raises HostNotFound, HostWriteError with EACCES."""
+        del by
         self.locate(path)
         message = (
             f"cannot write {value!r} to {self.root}/{path}: the simulated machine does not take it (EACCES)"

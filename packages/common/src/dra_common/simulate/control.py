@@ -12,6 +12,8 @@
 ``write``      ``path``, ``value``    write(2) to an attribute; the path is relative to sysfs
 ``query``      ``node``, ``name``     ask a device node (relative to devfs); the answer is ``data``, base64
 ``subscribe``                         from now on lines ``{"event": {action, devpath, subsystem, properties}}``
+``open``       ``node``               use a device node, until ``close`` or the connection ends: no driver lets go of it
+``close``      ``node``               use it no longer
 ``unplug``     ``bdf``                pull a function, or a bridge with all behind it
 ``plug``       ``bdf``                put it back
 ``reboot``                            new boot id; VFs, overrides and manual bindings are gone; numbers differ
@@ -89,6 +91,7 @@ class ControlServer:
     def close(self) -> None:
         """Stop listening, end all connections, remove the socket."""
         self.stopped.set()
+        self._kernel.power_off()
         if self._listener is None:
             return
         with suppress(OSError):
@@ -148,10 +151,13 @@ class _Client:
         self._events: queue.Queue[Uevent | None] = queue.Queue(_MOST_EVENTS)
         self._silence: Callable[[], None] | None = None
         self._teller: threading.Thread | None = None
+        self._opened: dict[str, Callable[[], None]] = {}
         self._operations: dict[str, Callable[[Request], Answer]] = {
             "write": self._write,
             "query": self._query,
             "subscribe": self._subscribe,
+            "open": self._open,
+            "close": self._close_node,
             "unplug": self._unplug,
             "plug": self._plug,
             "reboot": self._reboot,
@@ -174,6 +180,8 @@ class _Client:
             while (line := lines.readline(LONGEST_LINE + 1)) and self._serve(line):
                 pass
         self.close()
+        for close in self._opened.values():
+            close()
         if self._silence:
             self._silence()
         if self._teller:
@@ -225,6 +233,20 @@ class _Client:
     def _query(self, request: Request) -> Answer:
         data = self._kernel.query(_text(request, "node"), _text(request, "name"))
         return {"data": base64.b64encode(data).decode("ascii")}
+
+    def _open(self, request: Request) -> Answer:
+        node = _text(request, "node")
+        if node in self._opened:
+            raise refuse(errno.EBUSY, f"{node} is open on this connection")
+        self._opened[node] = self._kernel.open_node(node)
+        return {}
+
+    def _close_node(self, request: Request) -> Answer:
+        node = _text(request, "node")
+        if node not in self._opened:
+            raise refuse(errno.EBADF, f"{node} is not open on this connection")
+        self._opened.pop(node)()
+        return {}
 
     def _unplug(self, request: Request) -> Answer:
         self._kernel.unplug(_text(request, "bdf"))

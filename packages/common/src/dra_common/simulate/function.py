@@ -32,6 +32,7 @@ class Function:
         total_vfs: ``sriov_totalvfs``; a driver may lower it while it is bound.
         autoprobe: ``sriov_drivers_autoprobe``.
         undo: how to take away what the bound driver added, run in reverse order.
+        locked_by: the thread that has its device lock, if one has.
     """
 
     spec: FunctionSpec
@@ -45,6 +46,7 @@ class Function:
     total_vfs: int = 0
     autoprobe: bool = True
     undo: list[Callable[[], None]] = field(default_factory=list)
+    locked_by: int | None = None
 
     @property
     def bdf(self) -> str:

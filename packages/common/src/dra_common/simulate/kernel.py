@@ -9,7 +9,7 @@ import errno
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Kernel:
         node_major: int | None = None,
     ) -> None:
         self.hub = Hub()
-        self._lock = threading.RLock()
+        self._lock = threading.Condition(threading.RLock())
         self._profile = profile
         self._root = root
         self._details = details
@@ -75,6 +75,7 @@ class Kernel:
         Every other boot probes in reverse order, so that card, render and vfio numbers differ from the boot before.
         """
         with self._lock:
+            self.machine.switch_off()
             self._boots += 1
             self._power_on(str(uuid.uuid4()))
             functions = self._endpoints()
@@ -108,7 +109,7 @@ class Kernel:
         self.machine.refresh_dmem()
 
     def _new_machine(self) -> Machine:
-        return Machine(self._profile, self._root, self.hub, node_major=self._node_major)
+        return Machine(self._profile, self._root, self.hub, node_major=self._node_major, turn=self._lock)
 
     def _add(self, spec: FunctionSpec) -> Function:
         function = Function(spec, details=parse_details(spec, self._details))
@@ -176,6 +177,23 @@ class Kernel:
             if function is None or function.driver is None:
                 raise refuse(errno.ENOTTY, node)
             return function.driver.query(self.machine, function, real, name)
+
+    def open_node(self, node: str) -> Callable[[], None]:
+        """Open a device node, as a virtual machine does; returns what closes it. Raises ENOENT, EBUSY."""
+        with self._lock:
+            machine = self.machine
+            real = machine.dev.resolve(node)
+            machine.open_node(real)
+        return lambda: self._close_node(machine, real)
+
+    def _close_node(self, machine: Machine, node: str) -> None:
+        with self._lock:
+            machine.close_node(node)
+
+    def power_off(self) -> None:
+        """Let nobody wait any longer for what the machine would do."""
+        with self._lock:
+            self.machine.switch_off()
 
     def unplug(self, bdf: str) -> None:
         """Pull a function out, or a bridge with all behind it. Raises ENODEV, EINVAL (a VF)."""

@@ -6,12 +6,17 @@ a method says devfs. Things added with an ``owner`` vanish by themselves when th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import errno
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dra_common.simulate import attributes, binding, sriov
 from dra_common.simulate.dynamic_id import DynamicId
+from dra_common.simulate.errnos import refuse
 from dra_common.simulate.function import Function
 from dra_common.simulate.hub import Hub
 from dra_common.simulate.kernel_driver import KernelDriver
@@ -44,6 +49,7 @@ class Machine:
         root: where.
         hub: who hears the uevents.
         node_major: make real character devices with this major number (needs CAP_MKNOD) instead of plain files.
+        turn: held by whoever changes the machine; who has to wait lets others have it.
 
     Attributes:
         drivers: loaded kernel drivers by name, in the order in which they are asked.
@@ -51,9 +57,18 @@ class Machine:
         stores: what writes to attributes do, by path.
         nodes: device nodes below devfs and the function whose driver answers them.
         autoprobe: the bus's ``drivers_autoprobe``.
+        users: how often each device node below devfs is open.
     """
 
-    def __init__(self, profile: Profile, root: Path, hub: Hub, *, node_major: int | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        root: Path,
+        hub: Hub,
+        *,
+        node_major: int | None = None,
+        turn: threading.Condition | None = None,
+    ) -> None:
         self.profile = profile
         self.hub = hub
         self._node_major = node_major
@@ -67,6 +82,9 @@ class Machine:
         self.nodes: dict[str, Function | None] = {}
         self.dynamic_ids: dict[str, list[DynamicId]] = {}
         self.autoprobe = True
+        self.users: Counter[str] = Counter()
+        self._turn = turn or threading.Condition()
+        self._off = False
         self._classes: dict[str, ClassDevice] = {}
         self._numbers: dict[str, set[int]] = {}
 
@@ -280,6 +298,42 @@ class Machine:
         subsystem, _, rest = region.partition("/")
         function = self.functions.get(rest.partition("/")[0])
         return function is not None and bool(self.sys.names(f"{function.folder}/{subsystem}"))
+
+    # ------------------------------------------------------------------ waiting
+
+    @contextmanager
+    def device_lock(self, function: Function) -> Iterator[None]:
+        """Hold the lock of a device (``device_lock``), which one thread may take again. Raises EIO: power was cut."""
+        me = threading.get_ident()
+        self.block(lambda: function.locked_by in (None, me))
+        before, function.locked_by = function.locked_by, me
+        try:
+            yield
+        finally:
+            function.locked_by = before
+            self._turn.notify_all()
+
+    def block(self, until: Callable[[], bool]) -> None:
+        """Wait in the kernel; nothing interrupts it. Raises EIO when the machine is switched off."""
+        self._turn.wait_for(lambda: self._off or until())
+        if self._off:
+            raise refuse(errno.EIO, "the machine was switched off")
+
+    def open_node(self, node: str) -> None:
+        """Count a user of a device node, who keeps its driver from letting go. Raises EBUSY: a VFIO group has one."""
+        if node.startswith("vfio/") and self.users[node]:
+            raise refuse(errno.EBUSY, node)
+        self.users[node] += 1
+
+    def close_node(self, node: str) -> None:
+        """Count a user less."""
+        self.users[node] -= 1
+        self._turn.notify_all()
+
+    def switch_off(self) -> None:
+        """End all waiting: nothing will be returned from any more."""
+        self._off = True
+        self._turn.notify_all()
 
     # ------------------------------------------------------------------ SR-IOV
 

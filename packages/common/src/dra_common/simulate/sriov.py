@@ -22,6 +22,11 @@ def store_numvfs(machine: Machine, pf: Function, text: str) -> None:
     count = parse_unsigned(text, 16)
     if count > pf.total_vfs:
         raise refuse(errno.ERANGE, f"{count} > {pf.total_vfs}")
+    with machine.device_lock(pf):
+        _set(machine, pf, count)
+
+
+def _set(machine: Machine, pf: Function, count: int) -> None:
     if count == pf.num_vfs:
         return
     driver = pf.driver

@@ -58,6 +58,18 @@ class VfioPci(KernelDriver):
             owner=function,
         )
 
+    def remove(self, machine: Machine, function: Function) -> None:
+        """Wait for the last user, as ``vfio_unregister_group_dev`` does: only then the group's node goes.
+
+        Who has the group open is taken for a user of all its functions.
+        """
+        folder = f"{function.folder}/vfio-dev"
+        nodes = {f"vfio/{function.spec.iommu_group}"}
+        for name in machine.sys.names(folder):
+            nodes.add(f"vfio/devices/{name}")
+            machine.remove_class_device(f"{folder}/{name}")
+        machine.block(lambda: not any(machine.users[node] for node in nodes))
+
 
 def _hold_group(machine: Machine, function: Function, group: int) -> None:
     folder = f"{VIRTUAL}/vfio/{group}"

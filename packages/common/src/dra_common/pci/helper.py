@@ -1,0 +1,175 @@
+"""A process of our own that writes to sysfs for us, and that can be left behind in the kernel.
+
+A write to ``unbind``, or of 0 to ``sriov_numvfs``, returns only when the last user of the device lets go of it: first
+in an interruptible wait, then in one that not even SIGKILL ends. Meanwhile the kernel holds the lock of the device,
+which every other write to it needs, and some reads. So one process per change makes them all. It inherits the locked
+files of the hardware's parents, and an flock(2) lasts until the last copy of its descriptor is closed: nobody else
+touches that hardware before the kernel has returned, whatever becomes of the driver.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dra_common.deadline import Deadline
+from dra_common.errors import BUSY_CURE, HardwareBusy
+
+_log = logging.getLogger(__name__)
+
+_PROGRAM = str(Path(__file__).with_name("errand.py"))
+_CHUNK = 1 << 16
+_SLICE = 50
+"""Milliseconds; a deadline may come early, and is looked at this often."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Left:
+    """A change from which the kernel has not returned, and whose process nobody waits for any longer."""
+
+    scope: frozenset[str]
+    doing: str
+    began: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self.began
+
+
+_left_behind: set[_Left] = set()
+_guard = threading.Lock()
+
+
+class Helper:
+    """Implements :class:`~dra_common.ports.Hand`. The process is started by the first request.
+
+    Args:
+        scope: names of what is changed: parents and functions. While the kernel has not returned from a change in
+            a scope, no helper of this process that shares a name with it begins another.
+        locks: descriptors that the process inherits.
+        deadline: when a request is not waited for any longer.
+        patience: seconds that every request is given even so: what is undone is undone after the deadline.
+    """
+
+    def __init__(
+        self, scope: Collection[str], locks: Collection[int], deadline: Deadline, patience: float
+    ) -> None:
+        self.doing = ""
+        self._scope = frozenset(scope)
+        self._locks = tuple(locks)
+        self._deadline = deadline
+        self._patience = patience
+        self._process: subprocess.Popen[bytes] | None = None
+        self._began = 0.0
+
+    def read(self, path: str, longest: int) -> bytes:
+        """Return a file, or its beginning. Raises OSError, HardwareBusy."""
+        return self._request("read", os.fsencode(path), b"%d" % longest)
+
+    def write(self, path: str, data: bytes) -> int:
+        """Write in one system call. Raises OSError, HardwareBusy."""
+        return int(self._request("write", os.fsencode(path), data, self.doing.encode()))
+
+    def ask(self, socket: str, line: bytes) -> bytes:
+        """Put a line to a simulated kernel. Raises OSError, HardwareBusy."""
+        return self._request("ask", os.fsencode(socket), line, self.doing.encode())
+
+    def close(self) -> None:
+        """End the process and wait for its end, which gives its locks back; one that is left behind goes on."""
+        process, self._process = self._process, None
+        if process is not None:
+            _close(process)
+            process.wait()
+
+    def _request(self, word: str, *fields: bytes) -> bytes:
+        process = self._running()
+        line = " ".join((word, *(field.hex() for field in fields))) + "\n"
+        try:
+            assert process.stdin  # noqa: S101 - for the type checker
+            process.stdin.write(line.encode())
+        except BrokenPipeError:
+            return self._ended(process)
+        code, _, content = self._answer(process).partition(b" ")
+        if int(code):
+            raise OSError(int(code), os.strerror(int(code)))
+        return bytes.fromhex(content.decode())
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            _refuse_beside(self._scope, self.doing)
+            command = [sys.executable, "-I", "-S", _PROGRAM, *map(str, self._locks)]
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=self._locks,
+                cwd="/",
+                start_new_session=True,
+            )
+        self._began = time.monotonic()
+        return self._process
+
+    def _answer(self, process: subprocess.Popen[bytes]) -> bytes:
+        assert process.stdout  # noqa: S101 - for the type checker
+        patience = Deadline.after(self._patience)
+        answers = select.poll()
+        answers.register(process.stdout, select.POLLIN)
+        line = b""
+        while not line.endswith(b"\n"):
+            if answers.poll(_SLICE):
+                line += process.stdout.read(_CHUNK) or self._ended(process)
+            elif self._deadline.passed and patience.passed:
+                raise self._leave(process)
+        return line
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> bytes:
+        self.close()
+        why = f"the process that does it has ended (exit code {process.returncode})"
+        raise OSError(errno.EINTR, why)
+
+    def _leave(self, process: subprocess.Popen[bytes]) -> HardwareBusy:
+        self._process = None
+        left = _Left(self._scope, self.doing, self._began)
+        with _guard:
+            _left_behind.add(left)
+        _log.error("%s: the kernel does not return: left to process %d", left.doing, process.pid)
+        threading.Thread(target=_wait_for, args=(process, left), name="left-behind", daemon=True).start()
+        msg = f"{left.doing}: the kernel has not returned for {left.seconds:.0f} s: something still uses the device"
+        return HardwareBusy(msg, cure=BUSY_CURE, errno=errno.EBUSY)
+
+
+def _wait_for(process: subprocess.Popen[bytes], left: _Left) -> None:
+    """Let a process that was left behind end when the kernel has returned, and leave nothing of it."""
+    _close(process)
+    process.wait()
+    with _guard:
+        _left_behind.discard(left)
+    _log.warning("%s: the kernel has returned, after %.0f s", left.doing, left.seconds)
+
+
+def _refuse_beside(scope: frozenset[str], doing: str) -> None:
+    """Raise HardwareBusy if the kernel has not returned from an earlier change in this scope."""
+    with _guard:
+        left = next((each for each in _left_behind if each.scope & scope), None)
+    if left:
+        msg = f"{doing}: not begun: {left.doing}: the kernel has not returned for {left.seconds:.0f} s"
+        raise HardwareBusy(msg, cure=BUSY_CURE, errno=errno.EBUSY)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            with suppress(OSError):
+                pipe.close()

@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from dra_common import effects
+from dra_common.effects import Step, Target
+from dra_common.errors import HardwareNotReady, HardwareRefused, HostError, HostNotFound
+from dra_common.pci import Binding, Bus, Setting, look
+from dra_common.testing.nic import PF
+from pci.world import World
+
+IGB, VFIO, NATIVE = Binding("igb"), Binding("vfio-pci", "vfio-pci"), Binding("igbvf")
+FOUND = Setting(IGB, autoprobe=True)
+VF0, VF1 = "0000:01:10.0", "0000:01:10.2"
+DEVICES = "bus/pci/devices"
+
+
+@pytest.fixture
+def written() -> Iterator[list[str]]:
+    """Every attribute that is written, in order."""
+    names: list[str] = []
+
+    @contextmanager
+    def observer(step: Step, target: Target) -> Iterator[None]:
+        if step == "hardware":
+            names.append(str(target).partition("/bus/pci/")[2])
+        yield
+
+    effects.observe(observer)
+    yield names
+    effects.observe(None)
+
+
+# ---------------------------------------------------------------- single steps
+
+
+def test_a_driver_is_taken_away_and_given_back(nic: World) -> None:
+    with nic.bus() as bus:
+        bus.unbind(PF, "igb")
+        assert bus.look(PF).driver == ""
+        bus.bind(PF, "igb")
+        assert bus.look(PF).driver == "igb"
+
+
+def test_an_override_is_set_read_and_cleared(nic: World) -> None:
+    with nic.bus() as bus:
+        assert bus.override(PF) == ""
+        bus.set_override(PF, "vfio-pci")
+        assert bus.override(PF) == nic.read("driver_override") == "vfio-pci"
+        assert bus.look(PF).driver == "igb"
+        bus.set_override(PF, "")
+        assert bus.override(PF) == ""
+
+
+def test_the_kernel_looks_for_a_driver(nic: World) -> None:
+    with nic.bus() as bus:
+        bus.unbind(PF, "igb")
+        bus.probe(PF)
+        assert bus.look(PF).driver == "igb"
+
+
+def test_the_number_of_vfs_goes_through_zero(nic: World, written: list[str]) -> None:
+    with nic.bus() as bus:
+        bus.set_vfs(PF, 2)
+        assert len(bus.look(PF).vfs) == 2
+        bus.set_vfs(PF, 7)
+        assert len(bus.look(PF).vfs) == 7
+        bus.set_vfs(PF, 0)
+        assert nic.read("sriov_numvfs") == "0"
+    assert written == [f"devices/{PF}/sriov_numvfs"] * 4
+
+
+def test_new_vfs_are_not_offered_to_drivers_with_autoprobe_off(nic: World) -> None:
+    with nic.bus() as bus:
+        bus.set_autoprobe(PF, on=False)
+        bus.set_vfs(PF, 1)
+        assert bus.binding(VF0) == Binding()
+        assert bus.look(PF).autoprobe is False
+
+
+def test_a_function_is_reset(nic: World, written: list[str]) -> None:
+    with nic.bus() as bus:
+        bus.reset(PF)
+    assert written == [f"devices/{PF}/reset"]
+
+
+def test_reading_needs_no_lock_and_writing_does(nic: World) -> None:
+    with Bus(nic.host) as bus:
+        assert bus.setting(PF) == FOUND
+        with pytest.raises(RuntimeError, match="outside of its locks"):
+            bus.reset(PF)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def unbound(nic: World) -> None:
+    nic.outsider("bus/pci/drivers/igb/unbind", PF)
+
+
+def with_vfs(nic: World) -> None:
+    nic.outsider(f"{DEVICES}/{PF}/sriov_numvfs", "2")
+
+
+def no_reset_method(nic: World) -> None:
+    nic.outsider(f"{DEVICES}/{PF}/reset_method", "\n")
+
+
+def nothing(nic: World) -> None:
+    """As it is."""
+
+
+REFUSALS: list[tuple[str, Callable[[World], None], Callable[[Bus], None], int, str]] = [
+    (
+        "bind",
+        nothing,
+        lambda bus: bus.bind(PF, "no-such"),
+        errno.ENOENT,
+        "not loaded.*load its kernel module",
+    ),
+    ("bind", unbound, lambda bus: bus.bind(PF, "igbvf"), errno.ENODEV, "does not take this device"),
+    ("bind", nothing, lambda bus: bus.bind(PF, "igb"), errno.EBUSY, "another driver is bound"),
+    ("unbind", nothing, lambda bus: bus.unbind(PF, "no-such"), errno.ENOENT, "not loaded"),
+    (
+        "unbind",
+        nothing,
+        lambda bus: bus.unbind(PF, "igbvf"),
+        errno.ENODEV,
+        "not bound to this driver any more",
+    ),
+    ("set driver_override", nothing, lambda bus: bus.set_override(PF, "x" * 4095), errno.EINVAL, "too long"),
+    ("set the number of VFs to 8", nothing, lambda bus: bus.set_vfs(PF, 8), errno.ERANGE, "fewer VFs"),
+    ("set the number of VFs to -1", nothing, lambda bus: bus.set_vfs(PF, -1), errno.EINVAL, "this number"),
+    (
+        "set the number of VFs to 1",
+        unbound,
+        lambda bus: bus.set_vfs(PF, 1),
+        errno.ENOENT,
+        "no driver is bound",
+    ),
+    (
+        "set the number of VFs to 4",
+        with_vfs,
+        lambda bus: bus._set_numvfs(PF, 4),
+        errno.EBUSY,
+        "has VFs already",
+    ),
+    ("reset", no_reset_method, lambda bus: bus.reset(PF), errno.ENOTTY, "no reset method"),
+    (
+        "set sriov_drivers_autoprobe",
+        with_vfs,
+        lambda bus: bus.set_autoprobe(VF0, on=False),
+        errno.ENOENT,
+        "no SR-IOV",
+    ),
+]
+
+
+@pytest.mark.parametrize(("step", "before", "act", "number", "why"), REFUSALS)
+def test_a_refusal_names_device_step_cause_and_cure(
+    nic: World, step: str, before: Callable[[World], None], act: Callable[[Bus], None], number: int, why: str
+) -> None:
+    before(nic)
+    with nic.bus() as bus, pytest.raises(HardwareRefused, match=why) as caught:
+        act(bus)
+    assert caught.value.errno == number
+    assert errno.errorcode[number] in caught.value.message
+    assert f": {step}" in caught.value.message
+    assert caught.value.message.startswith("0000:01:")
+    assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "why"),
+    [
+        ("bind", errno.EAGAIN, "probed later"),
+        ("bind", errno.EINVAL, "enable the IOMMU"),
+        ("bind", errno.EIO, "kernel log"),
+        ("numvfs", errno.ENOMEM, "no room.*firmware"),
+        ("numvfs", errno.ENOSPC, "no resources left"),
+        ("numvfs", errno.EUCLEAN, "provisioning"),
+        ("numvfs", errno.EIO, "kernel log"),
+        ("numvfs", errno.ENODEV, "does not run as PF"),
+        ("numvfs", errno.EPROTO, "Protocol error"),
+        ("autoprobe", errno.EINVAL, "does not take this value"),
+        ("reset", errno.EINVAL, "does not take this value"),
+        ("probe", errno.EINVAL, "look for a driver failed"),
+        ("override", errno.EROFS, "Read-only file system"),
+    ],
+)
+def test_what_only_other_hardware_refuses(nic: World, step: str, number: int, why: str) -> None:
+    acts: dict[str, Callable[[Bus], None]] = {
+        "bind": lambda bus: bus.bind(PF, "igb"),
+        "numvfs": lambda bus: bus.set_vfs(PF, 1),
+        "autoprobe": lambda bus: bus.set_autoprobe(PF, on=False),
+        "reset": lambda bus: bus.reset(PF),
+        "probe": lambda bus: bus.probe(PF),
+        "override": lambda bus: bus.set_override(PF, "x"),
+    }
+
+    @contextmanager
+    def refuse(made: Step, target: Target) -> Iterator[None]:
+        if made == "hardware":
+            raise OSError(number, "refused")
+        yield
+
+    with nic.bus() as bus:
+        effects.observe(refuse)
+        try:
+            with pytest.raises(HardwareRefused, match=why) as caught:
+                acts[step](bus)
+        finally:
+            effects.observe(None)
+    assert caught.value.errno == number
+    assert str(caught.value).startswith(f"{PF}: ")
+
+
+def test_a_function_that_has_gone_is_named(nic: World) -> None:
+    nic.outsider(f"{DEVICES}/{PF}/remove", "1")
+    acts: list[Callable[[Bus], object]] = [
+        lambda bus: bus.unbind(PF, "igb"),
+        lambda bus: bus.probe(PF),
+        lambda bus: bus.set_override(PF, "igb"),
+        lambda bus: bus.reset(PF),
+    ]
+    for act in acts:
+        with nic.bus() as bus, pytest.raises(HostNotFound, match=f"{PF}: .*no such PCI function"):
+            act(bus)
+    with nic.bus() as bus, pytest.raises(HostNotFound, match=PF):
+        bus.bring(PF, FOUND)
+
+
+def test_an_address_that_is_a_path_reaches_no_file(nic: World, written: list[str]) -> None:
+    with nic.bus() as bus, pytest.raises(HostError, match="not the address"):
+        bus.unbind("../../x", "igb")
+    assert written == []
+
+
+def test_fewer_vfs_than_asked_for_are_told(nic: World) -> None:
+    """The kernel accepts a number that its driver does not reach (``drivers/pci/iov.c``), and only warns."""
+    nic.outsider(f"{DEVICES}/{PF}/sriov_numvfs", "2")
+    nic.outsider(f"{DEVICES}/{VF0}/remove", "1")
+    with (
+        nic.bus(seconds=0, patience=0.2) as bus,
+        pytest.raises(HardwareNotReady, match=f"{PF}: 2 VFs: not so"),
+    ):
+        bus._set_numvfs(PF, 2)
+
+
+# ---------------------------------------------------------------- whole states
+
+
+def test_nothing_is_written_if_everything_is_as_wanted(nic: World, written: list[str]) -> None:
+    with nic.bus() as bus:
+        bus.bring(PF, FOUND)
+        bus.rebind(PF, IGB)
+    assert written == []
+
+
+def test_a_function_goes_to_vfio_and_back(nic: World, written: list[str]) -> None:
+    with nic.bus() as bus:
+        bus.rebind(PF, VFIO)
+        assert bus.binding(PF) == VFIO
+        bus.restore(PF, FOUND)
+        assert bus.setting(PF) == FOUND
+    override = f"devices/{PF}/driver_override"
+    assert written == [
+        *(override, "drivers/igb/unbind", "drivers/vfio-pci/bind"),
+        *(override, "drivers/vfio-pci/unbind", "drivers/igb/bind", override),
+    ]
+
+
+TARGETS = [
+    FOUND,
+    Setting(IGB, autoprobe=False),
+    Setting(VFIO, autoprobe=True),
+    Setting(Binding(), autoprobe=True),
+    Setting(IGB, autoprobe=True, vfs=(VFIO,)),
+    Setting(IGB, autoprobe=True, vfs=(VFIO, NATIVE)),
+    Setting(IGB, autoprobe=False, vfs=(Binding(), Binding("igbvf", "igbvf"), VFIO)),
+    Setting(IGB, autoprobe=True, vfs=(NATIVE,) * 7),
+]
+
+
+def test_every_state_is_reached_from_every_other(nic: World) -> None:
+    with nic.bus(seconds=100) as bus:
+        for before in TARGETS:
+            for target in TARGETS:
+                bus.bring(PF, before)
+                assert bus.setting(PF) == before
+                bus.bring(PF, target)
+                assert bus.setting(PF) == target
+
+
+class Stop(BaseException):
+    """What a crash is to the code that it hits."""
+
+
+@contextmanager
+def stopping(at: int, *, after: bool) -> Iterator[list[str]]:
+    """Let everything end at the ``at``th write."""
+    seen: list[str] = []
+
+    @contextmanager
+    def observer(step: Step, target: Target) -> Iterator[None]:
+        if step != "hardware":
+            yield
+            return
+        seen.append(str(target))
+        if len(seen) == at and not after:
+            raise Stop
+        yield
+        if len(seen) == at:
+            raise Stop
+
+    effects.observe(observer)
+    try:
+        yield seen
+    finally:
+        effects.observe(None)
+
+
+CRASHES = [
+    (FOUND, Setting(IGB, autoprobe=True, vfs=(VFIO, NATIVE))),
+    (Setting(IGB, autoprobe=True, vfs=(NATIVE,)), Setting(VFIO, autoprobe=True)),
+    (Setting(IGB, autoprobe=False, vfs=(VFIO,)), Setting(IGB, autoprobe=True, vfs=(NATIVE, VFIO))),
+]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("found", "wanted"), CRASHES)
+def test_from_a_crash_at_every_write_both_ways_lead_on(
+    nic: World, found: Setting, wanted: Setting, *, after: bool
+) -> None:
+    with nic.bus() as bus, stopping(0, after=False):
+        bus.bring(PF, found)
+    with nic.bus() as bus, stopping(0, after=False) as writes:
+        bus.bring(PF, wanted)
+    assert writes
+    for at in range(1, len(writes) + 1):
+        for target in (found, wanted):
+            with nic.bus() as bus:
+                bus.bring(PF, found)
+            with pytest.raises(Stop), nic.bus() as bus, stopping(at, after=after):
+                bus.bring(PF, wanted)
+            with nic.bus() as bus:
+                bus.bring(PF, target)
+                assert bus.setting(PF) == target
+
+
+def test_a_function_that_has_gone_has_nothing_to_give_back(nic: World) -> None:
+    nic.outsider(f"{DEVICES}/{PF}/remove", "1")
+    with nic.bus() as bus:
+        bus.restore(PF, FOUND)
+    nic.outsider("bus/pci/rescan", "1")
+    assert look(nic.host.sysfs, PF).driver == "igb"
+
+
+def test_a_hole_among_the_vfs_is_filled(nic: World) -> None:
+    wanted = Setting(IGB, autoprobe=True, vfs=(NATIVE, NATIVE))
+    nic.outsider(f"{DEVICES}/{PF}/sriov_numvfs", "2")
+    nic.outsider(f"{DEVICES}/{VF0}/remove", "1")
+    with nic.bus() as bus:
+        bus.bring(PF, wanted)
+        assert bus.setting(PF) == wanted
