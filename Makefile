@@ -55,7 +55,7 @@ test-all:
 
 kills:
 	@tools/prepare.sh
-	@KILLS=$(or $(KILLS),all) $(HATCH) run python -m pytest -q -n auto packages/common/tests/test_kills.py $(ARGS)
+	@KILLS=$(or $(KILLS),all) $(HATCH) run python -m pytest -q -n auto packages/common/tests/test_kills.py packages/common/tests/pci/test_engine.py $(ARGS)
 
 test-kernel:
 	@tools/prepare.sh

@@ -1,0 +1,268 @@
+"""The real driver process changes PFs and VFs for claims; whatever happens to it, PFs are afterwards as found."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from dra_common.model import ClaimRef
+from dra_common.pci import Binding, Setting
+from dra_common.simulate import ControlClient
+from dra_common.testing.forks import Forker
+from dra_common.testing.kubelet import KubeletCallError
+from dra_common.testing.mortal import Orders
+from dra_common.testing.nic import PF, SPARE, NicNode
+from dra_common.testing.node import PrepareFailed
+from dra_common.testing.waiting import wait_until
+
+ALL = bool(os.environ.get("KILLS"))
+_SOME = 4
+"""Of how many changes of files one is taken where not all are; of hardware all are."""
+
+VFIO = Binding("vfio-pci", "vfio-pci")
+FOUND = Setting(Binding("igb", "igb"), autoprobe=False)
+"""Not what a boot leaves: somebody has a reason for it."""
+
+MODES: dict[str, tuple[dict[str, object], Setting]] = {
+    "whole": ({}, FOUND),
+    "whole-vfio": ({"binding": "vfio"}, Setting(VFIO, autoprobe=False)),
+    "one-vf": ({"vfs": 1}, Setting(FOUND.binding, autoprobe=False, vfs=(Binding("igbvf"),))),
+    "two-vfs-vfio": (
+        {"vfs": 2, "binding": "vfio"},
+        Setting(FOUND.binding, autoprobe=False, vfs=(VFIO, VFIO)),
+    ),
+    "seven-vfs": ({"vfs": 7}, Setting(FOUND.binding, autoprobe=False, vfs=(Binding("igbvf"),) * 7)),
+}
+
+
+@pytest.fixture
+def node(short_tmp: Path) -> Iterator[NicNode]:
+    with Forker() as forker, NicNode(short_tmp, forker) as made:
+        made.host.sysfs.write(f"bus/pci/devices/{PF}/driver_override", "igb")
+        made.host.sysfs.write(f"bus/pci/devices/{PF}/sriov_drivers_autoprobe", "0")
+        yield made
+
+
+@contextmanager
+def virtual_machine(node: NicNode, device: str) -> Iterator[None]:
+    """Have a VFIO node open."""
+    client = ControlClient(node.machine)
+    with client.connect() as connection, connection.makefile("rwb") as stream:
+        assert client.exchange(stream, "open", node=device)["ok"]
+        yield
+
+
+def left(node: NicNode) -> list[str]:
+    return [name for name in node.leftovers() if not name.startswith("plugins/nic.example.com/hardware/")]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_claim_gets_its_mode_and_the_pf_is_afterwards_as_found(node: NicNode, mode: str) -> None:
+    config, wanted = MODES[mode]
+    node.start_driver()
+    ref = node.nic_claim("one", PF, **config)
+    edits = node.resolve(node.prepare(ref))
+    assert node.setting(PF) == wanted
+    given = edits.env["NIC"].split(",")
+    assert len(given) == max(1, len(wanted.vfs))
+    assert (given == [PF]) is not bool(wanted.vfs)
+    groups = {str(edit["hostPath"]) for edit in edits.device_nodes.values()}
+    assert all(Path(path).exists() for path in groups)
+    vfio = config.get("binding") == "vfio"
+    assert len(groups) == (1 + len(given) if vfio else 0)
+    node.unprepare(ref)
+    assert node.setting(PF) == FOUND
+    assert left(node) == []
+
+
+def test_what_would_harm_others_is_refused(node: NicNode) -> None:
+    node.start_driver()
+    shared = node.nic_claim("shared", SPARE, binding="vfio")
+    assert "other devices are in its IOMMU group 4" in node.refusal(shared)
+    assert "8 VFs are more than 7" in node.refusal(node.nic_claim("many", PF, vfs=8))
+    node.host.sysfs.write(f"bus/pci/devices/{SPARE}/sriov_numvfs", "2")
+    assert "it has 2 VFs that no claim made" in node.refusal(node.nic_claim("other", SPARE, vfs=1))
+    assert left(node) == []
+
+
+def test_a_pf_that_was_found_without_a_driver_is_without_one_again(node: NicNode) -> None:
+    node.start_driver()
+    node.host.sysfs.write("bus/pci/drivers/igb/unbind", SPARE)
+    ref = node.nic_claim("spare", SPARE)
+    node.prepare(ref)
+    assert node.setting(SPARE) == Setting(Binding("igb"), autoprobe=True)
+    node.unprepare(ref)
+    assert node.setting(SPARE) == Setting(Binding(), autoprobe=True)
+
+
+def test_a_function_that_is_pulled_is_forgotten(node: NicNode) -> None:
+    node.start_driver()
+    ref = node.nic_claim("one", PF, vfs=2, binding="vfio")
+    node.prepare(ref)
+    ControlClient(node.machine).request("unplug", bdf=PF)
+    node.unprepare(ref)
+    assert left(node) == []
+
+
+class Killer:
+    """Starts the driver so that it follows orders, and knows what it changed."""
+
+    def __init__(self, node: NicNode) -> None:
+        self.node = node
+        self._orders, self._changes = node.root / "orders", node.root / "changes"
+
+    def order(self, orders: Orders) -> None:
+        fresh = self.node.root / "orders.new"
+        fresh.write_text(str(orders))
+        fresh.replace(self._orders)
+
+    def start(self) -> None:
+        self._changes.unlink(missing_ok=True)
+        self.order(Orders())
+        self.node.start_driver(mortal=(f"--orders={self._orders}", f"--count={self._changes}"))
+
+    def changes(self) -> list[str]:
+        lines = self._changes.read_text().splitlines()
+        assert not [line for line in lines if line.startswith("beside")]
+        return lines
+
+    def dies(self, orders: Orders, act: Callable[[ClaimRef], object], ref: ClaimRef) -> bool:
+        """Whether the driver died of the orders in the call."""
+        self.order(orders)
+        try:
+            act(ref)
+        except KubeletCallError:
+            assert self.node.wait_dead() == -9
+            return True
+        return False
+
+
+def points(changes: list[str], kind: str, offset: int) -> list[int]:
+    """Numbers of changes to be killed at: every one of hardware, and before every fourth of the others."""
+    numbered = list(enumerate(changes, 1))
+    others = {n for n, _ in numbered if ALL or (kind == "kill-before" and n % _SOME == offset % _SOME)}
+    return [n for n, line in numbered if n in others or " hardware " in line]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["kill-before", "kill-after"])
+@pytest.mark.parametrize("mode", ["whole-vfio", "two-vfs-vfio"])
+def test_killed_at_any_change_the_pf_is_afterwards_as_found(
+    node: NicNode, mode: str, kind: str, record_property: Callable[[str, object], None]
+) -> None:
+    config, wanted = MODES[mode]
+    killer, kills, changes = Killer(node), 0, 0
+    ref = node.nic_claim("one", PF, **config)
+    killer.start()
+
+    for call, offset in (("prepare", 0), ("unprepare", 1)):
+        act: Callable[[ClaimRef], object] = getattr(node, call)
+        if call == "unprepare":
+            node.prepare(ref)
+        killer.order(Orders())
+        act(ref)
+        made = killer.changes()
+        changes += len(made)
+        assert [line for line in made if " hardware " in line]
+        for at in points(made, kind, offset):
+            node.unprepare(ref)
+            if call == "unprepare":
+                node.prepare(ref)
+            if not killer.dies(Orders.parse(f"{kind} {at}"), act, ref):
+                killer.order(Orders())
+                continue
+            kills += 1
+            killer.start()
+            if call == "prepare":
+                node.prepare(ref)
+                assert node.setting(PF) == wanted
+            node.unprepare(ref)
+            assert node.setting(PF) == FOUND
+            assert left(node) == []
+    assert kills >= 5
+    record_property("kills", [f"pci/{mode}", f"SIGKILL {kind.removeprefix('kill-')}", changes, kills])
+
+
+def test_killed_in_a_prepare_the_next_start_gives_the_pf_back(node: NicNode) -> None:
+    killer = Killer(node)
+    ref = node.nic_claim("one", PF, vfs=2, binding="vfio")
+    killer.start()
+    killer.order(Orders())
+    node.prepare(ref)
+    hardware = [n for n, line in enumerate(killer.changes(), 1) if " hardware " in line]
+    node.unprepare(ref)
+    assert killer.dies(Orders("kill-after", hardware[-2]), node.prepare, ref)
+    assert len(node.setting(PF).vfs) == 2
+    killer.start()
+    wait_until(lambda: node.setting(PF) == FOUND, "recovery", seconds=30)
+    wait_until(lambda: left(node) == [], "recovery", seconds=30)
+
+
+def test_any_refusal_in_the_middle_is_undone(node: NicNode) -> None:
+    killer = Killer(node)
+    ref = node.nic_claim("one", PF, vfs=2, binding="vfio")
+    killer.start()
+    killer.order(Orders())
+    node.prepare(ref)
+    hardware = [n for n, line in enumerate(killer.changes(), 1) if " hardware " in line]
+    node.unprepare(ref)
+    for at in hardware:
+        killer.order(Orders("fail", at, errno.EIO))
+        said = node.refusal(ref)
+        assert "(EIO)" in said
+        assert "0000:01:" in said
+        assert "kernel log" in said
+        assert node.setting(PF) == FOUND
+        assert left(node) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_virtual_machine_that_runs_on_blocks_only_its_own_device(node: NicNode) -> None:
+    node.kubelet._call_timeout = 10
+    node.start_driver()
+    ref = node.nic_claim("one", PF, binding="vfio")
+    node.prepare(ref)
+    with virtual_machine(node, "vfio/3"):
+        with pytest.raises(
+            PrepareFailed, match=f"{PF}: unbind vfio-pci: the kernel has not returned for"
+        ) as told:
+            node.unprepare(ref)
+        assert "end the virtual machine" in str(told.value)
+        assert "failed" in node.ask("claims", f"--kubelet-plugins-dir={node.plugins}")
+        node.kubelet._call_timeout = 5
+        with pytest.raises(PrepareFailed, match=f"is still locked: {PF}: unbind vfio-pci"):
+            node.unprepare(ref)
+        # Other hardware is served, also by the next life of the driver.
+        other = node.nic_claim("other", SPARE, vfs=2)
+        node.prepare(other)
+        node.kill_driver()
+        node.start_driver()
+        with pytest.raises(PrepareFailed, match=f"is still locked: {PF}: unbind vfio-pci"):
+            node.unprepare(ref)
+        node.unprepare(other)
+    wait_until(lambda: _unprepared(node, ref), "the kernel to return", seconds=60)
+    assert node.setting(PF) == FOUND
+    assert left(node) == []
+
+
+def _unprepared(node: NicNode, ref: ClaimRef) -> bool:
+    try:
+        node.unprepare(ref)
+    except PrepareFailed:
+        return False
+    return True
+
+
+def test_what_was_blocked_is_given_back_without_another_call(node: NicNode) -> None:
+    node.kubelet._call_timeout = 2
+    node.start_driver()
+    ref = node.nic_claim("one", PF, binding="vfio")
+    node.prepare(ref)
+    with virtual_machine(node, "vfio/3"), pytest.raises((PrepareFailed, KubeletCallError)):
+        node.unprepare(ref)
+    wait_until(lambda: left(node) == [], "garbage collection", seconds=100)
+    assert node.setting(PF) == FOUND
