@@ -59,6 +59,8 @@ kills:
 
 test-kernel:
 	@tools/prepare.sh
+	@$(GUEST) fetch
+	@$(if $(ARGS),,$(HATCH) run python -m pytest -q -p no:cacheprovider kernel/boots)
 	@$(GUEST) test $(ARGS)
 
 kernel-shell:

@@ -40,11 +40,10 @@ def parts() -> Parts:
 
 
 def environment() -> str:
-    """Give shell words that make this interpreter find our packages in the guest."""
-    found = ":".join(str(CHECKOUT / source) for source in SOURCES)
-    return (
-        f"cd {shlex.quote(str(CHECKOUT))}; export PYTHONPATH={shlex.quote(found)} PYTHONDONTWRITEBYTECODE=1"
-    )
+    """Give shell words for the guest: `python` is this interpreter, and it finds our packages."""
+    place, programs = shlex.quote(str(CHECKOUT)), shlex.quote(str(Path(sys.executable).parent))
+    found = shlex.quote(":".join(str(CHECKOUT / source) for source in SOURCES))
+    return f"cd {place}; export PATH={programs}:$PATH PYTHONPATH={found} PYTHONDONTWRITEBYTECODE=1"
 
 
 def fetch(_: argparse.Namespace) -> int:

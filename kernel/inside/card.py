@@ -91,7 +91,9 @@ class Card:
             must(SYSFS / "bus" / "pci" / "rescan", "1")
         if (self.folder / "sriov_numvfs").read_text() != "0\n":
             must(self.folder / "sriov_numvfs", "0")
-        put(DRIVERS / "vfio-pci" / "remove_id", "8086 10c9")
+        must(SYSFS / "bus" / "pci" / "drivers_autoprobe", "1")
+        for id_ in ("8086 10c9", "dead beef"):
+            put(DRIVERS / "vfio-pci" / "remove_id", id_)
         must(self.folder / "driver_override", "\n")
         must(self.folder / "sriov_drivers_autoprobe", "1")
         must(self.folder / "reset_method", "default")

@@ -9,7 +9,9 @@ from dra_common import effects
 from dra_common.effects import Step, Target
 from dra_common.errors import HardwareNotReady, HardwareRefused, HostError, HostNotFound
 from dra_common.pci import Binding, Bus, Setting, look
+from dra_common.simulate import Function, Machine
 from dra_common.testing.nic import PF
+from dra_common.testing.nic.simulation import Igb
 from pci.world import World
 
 IGB, VFIO, NATIVE = Binding("igb"), Binding("vfio-pci", "vfio-pci"), Binding("igbvf")
@@ -239,10 +241,14 @@ def test_an_address_that_is_a_path_reaches_no_file(nic: World, written: list[str
     assert written == []
 
 
-def test_fewer_vfs_than_asked_for_are_told(nic: World) -> None:
+def test_fewer_vfs_than_asked_for_are_told(nic: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel accepts a number that its driver does not reach (``drivers/pci/iov.c``), and only warns."""
-    nic.outsider(f"{DEVICES}/{PF}/sriov_numvfs", "2")
-    nic.outsider(f"{DEVICES}/{VF0}/remove", "1")
+
+    def one(_: Igb, machine: Machine, pf: Function, count: int) -> int:
+        machine.enable_vfs(pf, 1)
+        return 1
+
+    monkeypatch.setattr(Igb, "sriov_configure", one)
     with (
         nic.bus(seconds=0, patience=0.2) as bus,
         pytest.raises(HardwareNotReady, match=f"{PF}: 2 VFs: not so"),
@@ -357,12 +363,3 @@ def test_a_function_that_has_gone_has_nothing_to_give_back(nic: World) -> None:
         bus.restore(PF, FOUND)
     nic.outsider("bus/pci/rescan", "1")
     assert look(nic.host.sysfs, PF).driver == "igb"
-
-
-def test_a_hole_among_the_vfs_is_filled(nic: World) -> None:
-    wanted = Setting(IGB, autoprobe=True, vfs=(NATIVE, NATIVE))
-    nic.outsider(f"{DEVICES}/{PF}/sriov_numvfs", "2")
-    nic.outsider(f"{DEVICES}/{VF0}/remove", "1")
-    with nic.bus() as bus:
-        bus.bring(PF, wanted)
-        assert bus.setting(PF) == wanted

@@ -232,13 +232,6 @@ def test_nothing_outside_is_reached(kernel: Kernel, path: str, refusal: Refusal)
     assert refusal(lambda: kernel.query(path, "toy.tune")) == errno.ENOENT
 
 
-def test_bus_autoprobe_off_leaves_new_vfs_alone(kernel: Kernel) -> None:
-    kernel.write("bus/pci/drivers_autoprobe", "0")
-    kernel.write(f"{PCI}/{PF}/sriov_numvfs", "1")
-    assert driver(kernel, VF0) == ""
-    assert kernel.machine.sys.read("bus/pci/drivers_autoprobe") == "0"
-
-
 def test_numbers_change_with_the_order_of_binding(kernel: Kernel) -> None:
     kernel.write("bus/pci/drivers/toy/unbind", TOY)
     kernel.plug(SPARE)
@@ -286,16 +279,6 @@ def test_what_cannot_be_pulled_or_put(kernel: Kernel, refusal: Refusal) -> None:
     assert refusal(lambda: kernel.unplug(VF0)) == errno.EINVAL
     assert refusal(lambda: kernel.plug("0000:ff:00.0")) == errno.ENODEV
     assert refusal(lambda: kernel.plug(PF)) == errno.EEXIST
-
-
-def test_one_vf_removed_by_hand(kernel: Kernel) -> None:
-    kernel.write(f"{PCI}/{PF}/sriov_numvfs", "2")
-    kernel.write(f"{PCI}/{VF0}/remove", "1")
-    assert kernel.machine.sys.names(PCI).count(VF0) == 0
-    assert kernel.machine.sys.read(kernel.machine.sys.resolve(f"{PCI}/{PF}/sriov_numvfs")) == "2"
-    assert not kernel.machine.sys.exists(f"{kernel.machine.functions[PF].folder}/virtfn0")
-    kernel.write(f"{PCI}/{PF}/sriov_numvfs", "0")
-    assert VF1 not in kernel.machine.functions
 
 
 def test_remove_needs_a_true_value(kernel: Kernel, refusal: Refusal) -> None:

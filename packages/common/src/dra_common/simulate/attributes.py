@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dra_common.simulate import resources, sriov
+from dra_common.simulate import resources, sriov, synthetic
 from dra_common.simulate.errnos import parse_bool, parse_unsigned, refuse
 from dra_common.simulate.function import Function
 from dra_common.simulate.profile import FunctionSpec
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from dra_common.simulate.machine import Machine
 
 _PAGE_SIZE = 4096
-_ACTIONS = frozenset({"add", "remove", "change", "move", "online", "offline", "bind", "unbind"})
 _RESET_METHODS = frozenset({"device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus"})
 
 
@@ -114,7 +113,10 @@ def _add_writable(machine: Machine, function: Function) -> None:
     folder = function.folder
     override = partial(_store_override, machine, function)
     machine.add_file(f"{folder}/driver_override", "(null)", store=override)
-    machine.add_file(f"{folder}/remove", "", store=partial(_store_remove, machine, function), mode=0o200)
+    if not function.is_vf:
+        # VFs come and go by sriov_numvfs alone.
+        machine.add_file(f"{folder}/remove", "", store=partial(_store_remove, machine, function), mode=0o200)
+        machine.add_file(f"{folder}/rescan", "", store=machine.rescan, mode=0o200)
     if function.spec.reset_methods:
         methods = " ".join(function.spec.reset_methods)
         machine.add_file(
@@ -165,10 +167,8 @@ def _store_autoprobe(machine: Machine, function: Function, text: str) -> None:
 
 
 def _store_uevent(machine: Machine, function: Function, text: str) -> None:
-    action = next(iter(text.split()), "")
-    if action not in _ACTIONS:
-        raise refuse(errno.EINVAL, f"uevent {action!r}")
-    machine.emit(action, function.folder, "pci", {**properties(function), "SYNTH_UUID": "0"})
+    action, more = synthetic.parse(text)
+    machine.emit(action, function.folder, "pci", {**properties(function), **more})
 
 
 def _store_remove(machine: Machine, function: Function, text: str) -> None:
@@ -194,5 +194,6 @@ def _store_reset_method(machine: Machine, function: Function, text: str) -> None
     machine.set_file(f"{function.folder}/reset_method", " ".join(names))
 
 
-def _store_msix_count(_text: str) -> None:
+def _store_msix_count(text: str) -> None:
+    parse_unsigned(text, 31)
     raise refuse(errno.EOPNOTSUPP, "the PF's driver cannot change MSI-X counts")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from functools import partial
 
-from dra_common.simulate import binding
+from dra_common.simulate import binding, synthetic
 from dra_common.simulate.dynamic_id import DynamicId
 from dra_common.simulate.errnos import parse_unsigned, refuse
 from dra_common.simulate.function import Function
@@ -20,11 +20,12 @@ _BUS = "bus/pci"
 
 def make(machine: Machine, rescan: Store) -> None:
     """Add the bus's own files; ``rescan`` looks for functions again."""
+    machine.rescan = partial(_rescan, rescan)
     machine.sys.make_folder(f"{_BUS}/devices")
     machine.sys.make_folder(f"{_BUS}/drivers")
     machine.add_file(f"{_BUS}/drivers_probe", "", store=partial(_drivers_probe, machine), mode=0o200)
     machine.add_file(f"{_BUS}/drivers_autoprobe", "1", store=partial(_drivers_autoprobe, machine))
-    machine.add_file(f"{_BUS}/rescan", "", store=partial(_rescan, rescan), mode=0o200)
+    machine.add_file(f"{_BUS}/rescan", "", store=machine.rescan, mode=0o200)
 
 
 def load(machine: Machine, driver: KernelDriver) -> None:
@@ -37,7 +38,7 @@ def load(machine: Machine, driver: KernelDriver) -> None:
         "unbind": partial(_unbind, machine, driver),
         "new_id": partial(_new_id, machine, driver),
         "remove_id": partial(_remove_id, machine, driver),
-        "uevent": _driver_uevent,
+        "uevent": partial(_driver_uevent, machine, folder),
     }
     for name, store in stores.items():
         machine.add_file(f"{folder}/{name}", "", store=store, mode=0o200)
@@ -71,8 +72,8 @@ def _drivers_probe(machine: Machine, text: str) -> None:
 
 
 def _drivers_autoprobe(machine: Machine, text: str) -> None:
-    machine.autoprobe = not text.startswith("0")
-    machine.set_file(f"{_BUS}/drivers_autoprobe", str(int(machine.autoprobe)))
+    # Without consequences for devices: the PCI core offers a new function to the drivers whatever this says.
+    machine.set_file(f"{_BUS}/drivers_autoprobe", str(int(not text.startswith("0"))))
 
 
 def _rescan(rescan: Store, text: str) -> None:
@@ -82,11 +83,12 @@ def _rescan(rescan: Store, text: str) -> None:
 
 def _new_id(machine: Machine, driver: KernelDriver, text: str) -> None:
     fresh = DynamicId.parse(text)
-    if fresh in machine.dynamic_ids[driver.name]:
+    if binding.matches(machine, driver, fresh.imagined()):
         raise refuse(errno.EEXIST, f"{driver.name} has {text!r}")
     machine.dynamic_ids[driver.name].append(fresh)
+    # The driver is offered everything it matches, by whichever of its ids.
     for function in tuple(machine.functions.values()):
-        if function.driver is None and fresh.matches(function):
+        if function.driver is None:
             binding.attach_one(machine, driver, function)
 
 
@@ -99,6 +101,6 @@ def _remove_id(machine: Machine, driver: KernelDriver, text: str) -> None:
     machine.dynamic_ids[driver.name] = kept
 
 
-def _driver_uevent(text: str) -> None:
-    if not text.split():
-        raise refuse(errno.EINVAL, "uevent")
+def _driver_uevent(machine: Machine, folder: str, text: str) -> None:
+    action, more = synthetic.parse(text)
+    machine.emit(action, folder, "drivers", more)

@@ -27,7 +27,7 @@ class Function:
         vf_index: the N of ``virtfnN``; -1 for a function that is no VF.
         driver: what is bound.
         driver_override: the name, or None (``(null)``).
-        vfs: enabled VFs in order of their index, without those that were removed one by one.
+        vfs: enabled VFs in order of their index.
         num_vfs: ``sriov_numvfs``.
         total_vfs: ``sriov_totalvfs``; a driver may lower it while it is bound.
         autoprobe: ``sriov_drivers_autoprobe``.

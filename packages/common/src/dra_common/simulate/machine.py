@@ -56,7 +56,8 @@ class Machine:
         functions: present PCI functions by address.
         stores: what writes to attributes do, by path.
         nodes: device nodes below devfs and the function whose driver answers them.
-        autoprobe: the bus's ``drivers_autoprobe``.
+        rescan: what a write to ``rescan`` does, the bus's or a function's.
+        autoprobe: whether new VFs are offered to drivers; off while a profile's first state is made.
         users: how often each device node below devfs is open.
     """
 
@@ -81,6 +82,7 @@ class Machine:
         self.stores: dict[str, Store] = {}
         self.nodes: dict[str, Function | None] = {}
         self.dynamic_ids: dict[str, list[DynamicId]] = {}
+        self.rescan: Store = lambda _text: None
         self.autoprobe = True
         self.users: Counter[str] = Counter()
         self._turn = turn or threading.Condition()

@@ -62,7 +62,10 @@ _DRIVERS = "bus/pci/drivers"
 _IOV = "drivers/pci/iov.c"
 _BUS = "drivers/base/bus.c"
 _PCI = "drivers/pci/pci-driver.c"
+_UEVENT = "lib/kobject_uevent.c"
 _SYSFS = "Documentation/ABI/testing/sysfs-bus-pci"
+
+_UUID = "12345678-1234-1234-1234-123456789abc"
 
 _ONE_VF = Step(_NUMVFS, "1", reads={_NUMVFS: "1"}, links={_VF_DRIVER: "igbvf"})
 _ONE_UNBOUND = (Step(_AUTOPROBE, "0", reads={_AUTOPROBE: "0"}), Step(_NUMVFS, "1", links={_VF_DRIVER: GONE}))
@@ -160,6 +163,24 @@ NUMVFS = (
             Step(_AUTOPROBE, "on", reads={_AUTOPROBE: "1"}),
         ),
     ),
+    Row(
+        "vf-has-no-remove",
+        "drivers/pci/pci-sysfs.c",
+        (
+            _ONE_VF,
+            Step("{pci}/{vf0}/remove", "1", errno.ENOENT, links={"{pci}/{pf}/virtfn0": "{vf0}"}),
+            Step("{pci}/{vf0}/rescan", "1", errno.ENOENT),
+        ),
+    ),
+    _refused(
+        "msix-count-not-a-number",
+        _IOV,
+        errno.EINVAL,
+        "{pci}/{vf0}/sriov_vf_msix_count",
+        "x",
+        "-1",
+        before=(_ONE_VF,),
+    ),
     _refused(
         "msix-count-unsupported",
         _IOV,
@@ -232,6 +253,18 @@ BINDING = (
         ),
     ),
     Row(
+        "bus-autoprobe-is-not-for-functions",
+        "drivers/pci/bus.c",
+        (
+            Step("bus/pci/drivers_autoprobe", "0", reads={"bus/pci/drivers_autoprobe": "0"}),
+            _ONE_VF,
+            Step(_NUMVFS, "0"),
+            _PF_UNBOUND,
+            Step(_PROBE, "{pf}", links={_PF_DRIVER: "igb"}),
+            Step("bus/pci/drivers_autoprobe", "1", reads={"bus/pci/drivers_autoprobe": "1"}),
+        ),
+    ),
+    Row(
         "vfio-and-back",
         _PCI,
         (
@@ -265,6 +298,31 @@ BINDING = (
     ),
     _refused("override-too-long", _SYSFS, errno.EINVAL, _PF_OVERRIDE, "x" * 4095, "x" * 5000),
     _refused("new-id-not-an-id", _PCI, errno.EINVAL, f"{_DRIVERS}/vfio-pci/new_id", "8086", "x y", "\n"),
+    _refused("new-id-in-the-drivers-own-table", _PCI, errno.EEXIST, f"{_DRIVERS}/igb/new_id", "8086 10c9"),
+    _refused(
+        "new-id-with-foreign-data", _PCI, errno.EINVAL, f"{_DRIVERS}/vfio-pci/new_id", "8086 10c9 0 0 0 0 1"
+    ),
+    Row(
+        "new-id-covers-a-narrower-one",
+        _PCI,
+        (
+            Step(f"{_DRIVERS}/vfio-pci/new_id", "8086 10c9"),
+            Step(f"{_DRIVERS}/vfio-pci/new_id", "8086 10c9 8086 1", errno.EEXIST),
+            Step(f"{_DRIVERS}/vfio-pci/remove_id", "8086 10c9"),
+        ),
+    ),
+    Row(
+        "new-id-offers-what-another-id-covers",
+        _PCI,
+        (
+            Step(f"{_DRIVERS}/vfio-pci/new_id", "8086 10c9"),
+            Step(f"{_DRIVERS}/igb/unbind", "{pf}", links={_PF_DRIVER: GONE}),
+            Step(f"{_DRIVERS}/vfio-pci/new_id", "dead beef", links={_PF_DRIVER: "vfio-pci"}),
+            Step(f"{_DRIVERS}/vfio-pci/remove_id", "dead beef"),
+            Step(f"{_DRIVERS}/vfio-pci/remove_id", "8086 10c9"),
+        ),
+    ),
+    _refused("remove-id-of-the-drivers-own", _PCI, errno.ENODEV, f"{_DRIVERS}/igb/remove_id", "8086 10c9"),
     _refused("remove-id-unknown", _PCI, errno.ENODEV, f"{_DRIVERS}/vfio-pci/remove_id", "dead beef"),
     Row(
         "new-id-takes-unbound-devices",
@@ -294,11 +352,22 @@ FILES = (
         "write-vf-has-no-numvfs", _IOV, errno.ENOENT, "{pci}/{vf0}/sriov_numvfs", "1", before=(_ONE_VF,)
     ),
     _refused("write-folder", "open(2)", errno.EISDIR, "{pci}/{pf}", "1"),
-    _refused("uevent-nonsense", "lib/kobject_uevent.c", errno.EINVAL, "{pci}/{pf}/uevent", "nonsense"),
+    _refused(
+        "uevent-nonsense",
+        _UEVENT,
+        errno.EINVAL,
+        "{pci}/{pf}/uevent",
+        *("nonsense", "\n", "addx", "ADD", " add", "change ", "add x", f"change {_UUID} A"),
+    ),
+    _refused("uevent-nonsense-for-a-driver", _UEVENT, errno.EINVAL, f"{_DRIVERS}/igb/uevent", "x", "\n"),
+    Row("uevent-replay-of-a-driver", _UEVENT, (Step(f"{_DRIVERS}/igb/uevent", "add", events=()),)),
     Row(
         "uevent-replay",
-        "lib/kobject_uevent.c",
-        (Step("{pci}/{pf}/uevent", "change", events=("change {pf}",)),),
+        _UEVENT,
+        tuple(
+            Step("{pci}/{pf}/uevent", text, events=("change {pf}",))
+            for text in ("change", "change\n", f"change {_UUID}", f"change {_UUID} A=1 B=two")
+        ),
     ),
     _refused("reset-not-one", _SYSFS, errno.EINVAL, "{pci}/{pf}/reset", "0", "2", "x"),
     _refused("reset-method-unknown", _SYSFS, errno.EINVAL, "{pci}/{pf}/reset_method", "nonsense"),
@@ -310,6 +379,21 @@ FILES = (
             Step("{pci}/{pf}/reset", "1", errno.ENOTTY),
             Step("{pci}/{pf}/reset_method", "default"),
             Step("{pci}/{pf}/reset", "1"),
+        ),
+    ),
+    _refused("remove-not-a-number", "drivers/pci/pci-sysfs.c", errno.EINVAL, "{pci}/{pf}/remove", "x", "-1"),
+    Row(
+        "remove-zero",
+        "drivers/pci/pci-sysfs.c",
+        (Step("{pci}/{pf}/remove", "0", links={_PF_DRIVER: "igb"}, events=()),),
+    ),
+    Row(
+        "rescan-of-a-function",
+        "drivers/pci/pci-sysfs.c",
+        (
+            Step("{pci}/{pf}/rescan", "1", links={_PF_DRIVER: "igb"}, events=()),
+            Step("{pci}/{pf}/rescan", "x", errno.EINVAL),
+            Step("bus/pci/rescan", "x", errno.EINVAL),
         ),
     ),
     Row(
