@@ -579,9 +579,8 @@ PRODUCERS: Mapping[str, Producer] = {
     "claim <claim>: CDI id <id> cannot be made (again): the device has lost that part": lost_part,
     "claim <uid> is still locked by another call at the deadline of this one": locked,
     "<address>: <step>: <why> (<errno>)": lambda stage: changed(stage, lambda bus: bus.set_vfs(PF, 8)),
-    "<address>: <step>: the kernel has not returned for <n> s: something still uses the device": lambda stage: (
-        blocked(stage, lambda _: None)
-    ),
+    "<address>: <step>: the kernel has not returned for <n> s, probably since something still uses"
+    " the device": lambda stage: blocked(stage, lambda _: None),
     "<address>: <step>: not begun: <other>: the kernel has not returned for <n> s": lambda stage: blocked(
         stage, lambda nic: Bus(nic.host).__enter__().override(PF)
     ),

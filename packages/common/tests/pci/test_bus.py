@@ -75,6 +75,16 @@ def test_the_number_of_vfs_goes_through_zero(nic: World, written: list[str]) -> 
     assert written == [f"devices/{PF}/sriov_numvfs"] * 4
 
 
+@pytest.mark.parametrize("count", [8, -1, 65536])
+def test_a_number_that_the_kernel_refuses_costs_no_vf_that_is_there(nic: World, count: int) -> None:
+    wanted = Setting(IGB, autoprobe=True, vfs=(NATIVE, VFIO))
+    with nic.bus() as bus:
+        bus.bring(PF, wanted)
+        with pytest.raises(HardwareRefused):
+            bus.set_vfs(PF, count)
+        assert bus.setting(PF) == wanted
+
+
 def test_new_vfs_are_not_offered_to_drivers_with_autoprobe_off(nic: World) -> None:
     with nic.bus() as bus:
         bus.set_autoprobe(PF, on=False)
@@ -173,6 +183,7 @@ def test_a_refusal_names_device_step_cause_and_cure(
     assert f": {step}" in caught.value.message
     assert caught.value.message.startswith("0000:01:")
     assert caught.value.cure
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(

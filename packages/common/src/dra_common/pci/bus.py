@@ -22,6 +22,8 @@ PATIENCE = 5.0
 
 _BUS = "bus/pci"
 _NONE = "(null)"
+_SHOWN = 64
+"""Characters of a driver's name in messages."""
 
 
 class Bus:
@@ -89,7 +91,7 @@ class Bus:
             bdf,
             f"{folder(bdf)}/driver_override",
             f"{driver}\n",
-            f"set driver_override to {driver!r}",
+            f"set driver_override to {driver[:_SHOWN]!r}",
         )
 
     def bind(self, bdf: str, driver: str) -> None:
@@ -110,7 +112,9 @@ class Bus:
 
         All VFs there are go away, and their settings with them. Raises HardwareNotReady besides: fewer came.
         """
-        if count and self.look(bdf).vfs:
+        found = self.look(bdf)
+        # What the kernel would refuse anyhow, it refuses before it looks at the VFs there are: they stay.
+        if found.vfs and 0 < count <= (found.total_vfs or 0):
             self._set_numvfs(bdf, 0)
         self._set_numvfs(bdf, count)
 
@@ -121,7 +125,10 @@ class Bus:
         self._write("autoprobe", bdf, path, value, f"set sriov_drivers_autoprobe to {value}")
 
     def reset(self, bdf: str) -> None:
-        """Reset the function by the kernel's best method."""
+        """Reset the function by the kernel's best method.
+
+        A kernel driver may keep it from returning: Linux 6.12 did not within minutes with igbvf bound to a VF.
+        """
         self._write("reset", bdf, f"{folder(bdf)}/reset", "1", "reset")
 
     def wait(self, bdf: str, what: str, condition: Callable[[], bool]) -> None:
@@ -199,8 +206,8 @@ class Bus:
     def _hand(self, bdf: str, doing: str) -> Helper:
         """Return the helper process, which says ``doing`` of what it is asked next."""
         if self._helper is None:
-            names, locks = (self._custody.names, self._custody.descriptors) if self._custody else ((), ())
-            self._helper = Helper({bdf, *names}, locks, self._deadline, self._patience)
+            names = self._custody.names if self._custody else ()
+            self._helper = Helper({bdf, *names}, self._custody, self._deadline, self._patience)
         self._helper.doing = doing
         return self._helper
 

@@ -19,9 +19,10 @@ import threading
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dra_common.custody import Custody
 from dra_common.deadline import Deadline
 from dra_common.errors import BUSY_CURE, HardwareBusy
 
@@ -40,6 +41,8 @@ class _Left:
     scope: frozenset[str]
     doing: str
     began: float
+    custody: Custody | None
+    ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def seconds(self) -> float:
@@ -57,17 +60,17 @@ class Helper:
     Args:
         scope: names of what is changed: parents and functions. While the kernel has not returned from a change in
             a scope, no helper of this process that shares a name with it begins another.
-        locks: descriptors that the process inherits.
+        custody: the locks whose descriptors the process inherits.
         deadline: when a request is not waited for any longer.
         patience: seconds that every request is given even so: what is undone is undone after the deadline.
     """
 
     def __init__(
-        self, scope: Collection[str], locks: Collection[int], deadline: Deadline, patience: float
+        self, scope: Collection[str], custody: Custody | None, deadline: Deadline, patience: float
     ) -> None:
         self.doing = ""
         self._scope = frozenset(scope)
-        self._locks = tuple(locks)
+        self._custody = custody
         self._deadline = deadline
         self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
@@ -107,14 +110,15 @@ class Helper:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            _refuse_beside(self._scope, self.doing)
-            command = [sys.executable, "-I", "-S", _PROGRAM, *map(str, self._locks)]
+            self._refuse_beside()
+            locks = self._custody.descriptors if self._custody else ()
+            command = [sys.executable, "-I", "-S", _PROGRAM, *map(str, locks)]
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 command,
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=self._locks,
+                pass_fds=locks,
                 cwd="/",
                 start_new_session=True,
             )
@@ -134,6 +138,19 @@ class Helper:
                 raise self._leave(process)
         return line
 
+    def _refuse_beside(self) -> None:
+        """Raise HardwareBusy if the kernel has not returned from an earlier change in this scope.
+
+        Whoever got the locks of an earlier call knows that its process is ending: the locks went with it.
+        """
+        with _guard:
+            others = [each for each in _left_behind if each.scope & self._scope]
+        for left in others:
+            has_ended = self._custody not in (None, left.custody)
+            if not (has_ended and left.ended.wait(self._patience)):
+                msg = f"{self.doing}: not begun: {left.doing}: the kernel has not returned for {left.seconds:.0f} s"
+                raise HardwareBusy(msg, cure=BUSY_CURE, errno=errno.EBUSY)
+
     def _ended(self, process: subprocess.Popen[bytes]) -> bytes:
         self.close()
         why = f"the process that does it has ended (exit code {process.returncode})"
@@ -141,13 +158,13 @@ class Helper:
 
     def _leave(self, process: subprocess.Popen[bytes]) -> HardwareBusy:
         self._process = None
-        left = _Left(self._scope, self.doing, self._began)
+        left = _Left(self._scope, self.doing, self._began, self._custody)
         with _guard:
             _left_behind.add(left)
         _log.error("%s: the kernel does not return: left to process %d", left.doing, process.pid)
         threading.Thread(target=_wait_for, args=(process, left), name="left-behind", daemon=True).start()
-        msg = f"{left.doing}: the kernel has not returned for {left.seconds:.0f} s: something still uses the device"
-        return HardwareBusy(msg, cure=BUSY_CURE, errno=errno.EBUSY)
+        why = f"the kernel has not returned for {left.seconds:.0f} s, probably since something still uses the device"
+        return HardwareBusy(f"{left.doing}: {why}", cure=BUSY_CURE, errno=errno.EBUSY)
 
 
 def _wait_for(process: subprocess.Popen[bytes], left: _Left) -> None:
@@ -156,16 +173,8 @@ def _wait_for(process: subprocess.Popen[bytes], left: _Left) -> None:
     process.wait()
     with _guard:
         _left_behind.discard(left)
+    left.ended.set()
     _log.warning("%s: the kernel has returned, after %.0f s", left.doing, left.seconds)
-
-
-def _refuse_beside(scope: frozenset[str], doing: str) -> None:
-    """Raise HardwareBusy if the kernel has not returned from an earlier change in this scope."""
-    with _guard:
-        left = next((each for each in _left_behind if each.scope & scope), None)
-    if left:
-        msg = f"{doing}: not begun: {left.doing}: the kernel has not returned for {left.seconds:.0f} s"
-        raise HardwareBusy(msg, cure=BUSY_CURE, errno=errno.EBUSY)
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
