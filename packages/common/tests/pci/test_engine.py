@@ -187,14 +187,20 @@ def test_killed_at_any_change_the_pf_is_afterwards_as_found(
     record_property("kills", [f"pci/{mode}", f"SIGKILL {kind.removeprefix('kill-')}", changes, kills])
 
 
+def hardware_writes(killer: Killer, ref: ClaimRef) -> list[int]:
+    """Start the driver and rehearse; the numbers of the changes of hardware in a prepare of this claim."""
+    killer.start()
+    killer.order(Orders())
+    killer.node.prepare(ref)
+    hardware = [n for n, line in enumerate(killer.changes(), 1) if " hardware " in line]
+    killer.node.unprepare(ref)
+    return hardware
+
+
 def test_killed_in_a_prepare_the_next_start_gives_the_pf_back(node: NicNode) -> None:
     killer = Killer(node)
     ref = node.nic_claim("one", PF, vfs=2, binding="vfio")
-    killer.start()
-    killer.order(Orders())
-    node.prepare(ref)
-    hardware = [n for n, line in enumerate(killer.changes(), 1) if " hardware " in line]
-    node.unprepare(ref)
+    hardware = hardware_writes(killer, ref)
     assert killer.dies(Orders("kill-after", hardware[-2]), node.prepare, ref)
     assert len(node.setting(PF).vfs) == 2
     killer.start()
@@ -205,11 +211,7 @@ def test_killed_in_a_prepare_the_next_start_gives_the_pf_back(node: NicNode) -> 
 def test_any_refusal_in_the_middle_is_undone(node: NicNode) -> None:
     killer = Killer(node)
     ref = node.nic_claim("one", PF, vfs=2, binding="vfio")
-    killer.start()
-    killer.order(Orders())
-    node.prepare(ref)
-    hardware = [n for n, line in enumerate(killer.changes(), 1) if " hardware " in line]
-    node.unprepare(ref)
+    hardware = hardware_writes(killer, ref)
     for at in hardware:
         killer.order(Orders("fail", at, errno.EIO))
         said = node.refusal(ref)

@@ -20,6 +20,7 @@ from dra_common.simulate import (
 )
 from dra_common.simulate.kernel import Kernel
 from dra_common.simulate.run import _boot
+from dra_common.testing.nic.simulation import Igb
 from pydantic import BaseModel, ConfigDict
 
 PROFILE = """
@@ -53,21 +54,6 @@ functions:
     details: {toy: {tune: jig}}
   - {bdf: 0000:08:00.0, path: [0000:00:08.0], device: 0x4242, class: 0x038000, present: false}
 """
-
-
-class Igb(KernelDriver):
-    """Reduces its eight VFs to seven, as the real one does."""
-
-    def __init__(self) -> None:
-        super().__init__("igb", sriov=True)
-
-    def matches(self, function: Function) -> bool:
-        return function.spec.device == "0x10c9"
-
-    def probe(self, machine: Machine, function: Function) -> None:
-        machine.set_total_vfs(function, 7)
-        number = machine.allocate("eth", owner=function)
-        machine.add_class_device(function.folder, "net", f"eth{number}", owner=function)
 
 
 class Igbvf(KernelDriver):
