@@ -87,6 +87,7 @@ class Watcher:
 
     def run(self) -> None:
         """Watch until :meth:`stop`."""
+        self._pacer.take()  # for the first watch; each attempt then takes the turn of the next
         while self._wait_for_version():
             self._stopping.wait(self._attempt())
 
