@@ -9,8 +9,14 @@ from pathlib import Path
 
 from guest.parts import Parts
 
-# A network card with SR-IOV behind a port with ACS, so that each function has an IOMMU group of its own.
-DEVICES = ("pcie-root-port,id=port1,chassis=1,slot=1", "igb,bus=port1,id=igb0")
+# A network card with SR-IOV behind a port with access control (ACS), so that each function has an IOMMU group of its
+# own; and one behind a port without, where all are one group.
+DEVICES = (
+    "pcie-root-port,id=port1,chassis=1,slot=1",
+    "igb,bus=port1,id=igb0",
+    "pcie-root-port,id=port9,chassis=9,slot=9,disable-acs=on",
+    "igb,bus=port9,id=igb1",
+)
 # q35 with an IOMMU. Software emulation always: KVM is not on every machine, and where it is a software variant
 # Debian's kernels do not start. Nehalem starts cold code faster than newer models.
 MACHINE = """

@@ -65,11 +65,16 @@ class Uevents:
 
 
 class Card:
-    """The PF as it is found: igb bound, no VFs, VF probing on, no overrides."""
+    """The PF as it is found: igb bound, no VFs, VF probing on, no overrides.
 
-    def __init__(self) -> None:
+    Args:
+        index: 0 is behind a port with access control, 1 is not: port and card are one IOMMU group.
+    """
+
+    def __init__(self, index: int = 0) -> None:
         subprocess.run(["/sbin/modprobe", "-a", *MODULES], check=True)
-        self.name = next(path.name for path in DEVICES.iterdir() if (path / "device").read_text() == IGB)
+        cards = sorted(path.name for path in DEVICES.iterdir() if (path / "device").read_text() == IGB)
+        self.name = cards[index]
         self.folder = DEVICES / self.name
 
     def vf(self, index: int) -> str:

@@ -1,9 +1,11 @@
-"""One card for the whole run: every test gets it as it was found, and leaves it anyhow."""
+"""Two cards for the whole run: every test gets them as they were found, and leaves them anyhow."""
 
 from collections.abc import Iterator
 
 import pytest
 from card import Card, Uevents
+
+pytest.register_assert_rewrite("pci", "table_play")
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +17,17 @@ def _card() -> Card:
 def card(_card: Card) -> Card:
     _card.restore()
     return _card
+
+
+@pytest.fixture(scope="session")
+def _spare() -> Card:
+    return Card(1)
+
+
+@pytest.fixture
+def spare(_spare: Card) -> Card:
+    _spare.restore()
+    return _spare
 
 
 @pytest.fixture

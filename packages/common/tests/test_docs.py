@@ -63,9 +63,9 @@ from dra_common.testing.nic import PF
 from dra_common.testing.waiting import wait_until
 from goclaims import adoption, entry, leave
 from pages import DOCS, PAGES, ROOT, Block, anchors, blocks, fits, handwritten, links, messages
+from pci.simulated import SimulatedWorld as NicWorld
+from pci.simulated import world as nic_world
 from pci.world import PARENT
-from pci.world import World as NicWorld
-from pci.world import world as nic_world
 
 HERE = [block for page in PAGES for block in blocks(page, "python") if "gpu_driver" not in block.text]
 DRIVER, NODE = "x.example.com", "node-1"
@@ -380,7 +380,7 @@ def blocked(stage: Stage, then: Callable[[NicWorld], object]) -> None:
     with nic_world(stage.root) as nic:
         with nic.bus() as bus:
             bus.rebind(PF, Binding("vfio-pci", "vfio-pci"))
-        with nic.using("vfio/3"):
+        with nic.using(PF):
             try:
                 with nic.bus(seconds=2, patience=2) as bus:
                     bus.unbind(PF, "vfio-pci")

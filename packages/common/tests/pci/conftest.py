@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pci.world import World, world
+from pci.simulated import SimulatedWorld, world
 
 
 @pytest.fixture
-def nic(short_tmp: Path) -> Iterator[World]:
+def nic(short_tmp: Path) -> Iterator[SimulatedWorld]:
     with world(short_tmp) as made:
         yield made

@@ -15,7 +15,8 @@ from dra_common.simulate import ControlClient
 from dra_common.testing.forks import Forker
 from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.mortal import Orders
-from dra_common.testing.nic import PF, SPARE, NicNode
+from dra_common.testing.nic import PF, SPARE
+from dra_common.testing.nic.node import NicNode
 from dra_common.testing.node import PrepareFailed
 from dra_common.testing.waiting import wait_until
 

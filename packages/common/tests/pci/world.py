@@ -1,31 +1,59 @@
-"""A simulated machine with a network card, locks on disk, and a virtual machine that keeps a VFIO node open."""
+"""A machine with a network card, locks on disk, and a virtual machine that keeps a VFIO device open.
+
+The tests that take one are played on the simulated kernel, and on a real one by kernel/inside/bus.
+"""
 
 from __future__ import annotations
 
-import errno
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dra_common.deadline import Deadline
 from dra_common.locks import FileLocks
-from dra_common.pci import Bus
-from dra_common.simulate import ControlClient, SimulatedHost, Simulator, find_profile
-from dra_common.testing.nic import PF, SIMULATION
+from dra_common.pci import Binding, Bus, Setting, group_node, look
+from dra_common.ports import Host
+from dra_common.testing.nic import PF
+from dra_common.testing.waiting import wait_until
 
 PARENT = "nic"
+VF0, VF1 = "0000:01:10.0", "0000:01:10.2"
+
+IGB, VFIO, NATIVE = Binding("igb"), Binding("vfio-pci", "vfio-pci"), Binding("igbvf")
+FOUND = Setting(IGB, autoprobe=True)
+STATES = [
+    FOUND,
+    Setting(IGB, autoprobe=False),
+    Setting(VFIO, autoprobe=True),
+    Setting(Binding(), autoprobe=True),
+    Setting(IGB, autoprobe=True, vfs=(VFIO,)),
+    Setting(IGB, autoprobe=True, vfs=(VFIO, NATIVE)),
+    Setting(IGB, autoprobe=False, vfs=(Binding(), Binding("igbvf", "igbvf"), VFIO)),
+    Setting(IGB, autoprobe=True, vfs=(NATIVE,) * 7),
+]
+"""How the PF can be set."""
 
 
 @dataclass(frozen=True)
-class World:
+class World(ABC):
+    """A machine.
+
+    Args:
+        spare: another PF of the same kind.
+        moment: seconds that are enough for what does not block, and waited in vain for what does.
+    """
+
     root: Path
-    host: SimulatedHost
-    locks: FileLocks
+    host: Host
+    spare: str
+    moment: float
 
     @property
-    def machine(self) -> Path:
-        return self.root / "m"
+    def locks(self) -> FileLocks:
+        return FileLocks(self.root / "claims", self.root / "hardware")
 
     @property
     def lock_file(self) -> Path:
@@ -38,6 +66,12 @@ class World:
         with self.locks.parents([PARENT], deadline), Bus(self.host, patience=patience) as bus:
             yield bus
 
+    @contextmanager
+    def brief(self) -> Iterator[Bus]:
+        """A bus for what blocks for ever."""
+        with self.bus(seconds=self.moment, patience=self.moment) as bus:
+            yield bus
+
     def outsider(self, path: str, value: str) -> None:
         """Write past everything of ours, as an administrator does."""
         self.host.sysfs.write(path, value)
@@ -45,21 +79,43 @@ class World:
     def read(self, name: str, bdf: str = PF) -> str:
         return self.host.sysfs.read(f"bus/pci/devices/{bdf}/{name}")
 
-    @contextmanager
-    def using(self, node: str) -> Iterator[None]:
-        """Have a device node open, as a virtual machine has it."""
-        client = ControlClient(self.machine)
-        with client.connect() as connection, connection.makefile("rwb") as stream:
-            assert client.exchange(stream, "open", node=node)["ok"]
-            yield
+    def group(self, bdf: str = PF) -> str:
+        return look(self.host.sysfs, bdf).iommu_group
+
+    def node(self, bdf: str = PF) -> str:
+        """The VFIO node of its group, "" if there is none."""
+        return group_node(self.host, self.group(bdf))
+
+    @abstractmethod
+    def using(self, bdf: str) -> AbstractContextManager[None]:
+        """Have a device open that is bound to VFIO, as a virtual machine has it."""
+
+    @abstractmethod
+    def driver(self) -> list[str]:
+        """The command of a driver that binds igb to a function; its last argument is added: the address."""
 
 
-@contextmanager
-def world(root: Path) -> Iterator[World]:
-    with Simulator(SIMULATION, find_profile(SIMULATION, "nic"), root / "m"):
-        locks = FileLocks(root / "claims", root / "hardware")
-        yield World(root, SimulatedHost(root / "m"), locks)
+def helpers(nic: World) -> set[int]:
+    """Processes that have the parent's lock file open: the lock lives as long as one of them."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            targets = {str(entry.readlink()) for entry in (process / "fd").iterdir()}
+        except OSError:
+            continue
+        if str(nic.lock_file) in targets:
+            found.add(int(process.name))
+    return found - {os.getpid()}
 
 
-def name_of(number: int) -> str:
-    return errno.errorcode[number]
+def wait_free(nic: World) -> None:
+    """Wait until nobody has the parent's lock, and nothing is left of who had it."""
+    with nic.locks.parents([PARENT], Deadline.after(30)):
+        pass
+    wait_until(lambda: not helpers(nic), "the helper's end", seconds=30)
+    assert nic.lock_file.read_bytes() == b""
+
+
+def to_vfio(nic: World) -> None:
+    with nic.bus() as bus:
+        bus.rebind(PF, VFIO)

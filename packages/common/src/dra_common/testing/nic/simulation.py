@@ -6,11 +6,6 @@ from importlib.resources import files
 
 from dra_common.simulate import Function, IdDriver, KernelDriver, Machine, Simulation
 
-PF = "0000:01:00.0"
-"""A card behind an IOMMU."""
-SPARE = "0000:02:00.0"
-"""The first port of a card whose second, which has no VFs, is in the same IOMMU group: they are not isolated."""
-
 
 class Igb(KernelDriver):
     """The PF's driver, which leaves seven of eight VFs, as the real one does."""

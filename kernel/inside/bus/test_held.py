@@ -1,0 +1,3 @@
+"""The tests of the simulated kernel, on this one."""
+
+from pci.test_held import *  # noqa: F403 - every test, with the world of this folder
