@@ -31,3 +31,11 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(os, "fsync", note)
     return names
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
+    """How many seconds a kubelet waits, of which the driver leaves some for the way back: on a busy machine, too."""
+    monkeypatch.setattr("dra_common.kubelet.service._MARGIN_SECONDS", 60.0)
+    monkeypatch.setattr("dra_common.kubelet.service._MARGIN_SHARE", 0.75)
+    return 8.0

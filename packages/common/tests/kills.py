@@ -88,7 +88,7 @@ class World:
         wait_until(lambda: not self.alive or self.is_settled(), "the driver's end or rest", seconds=60)
         lives = self.alive
         if not lives:
-            self.node.kubelet.wait_disconnected(DRIVER, timeout=30)
+            self.node.kubelet.wait_disconnected(DRIVER, timeout=60)
         return lives
 
     def settle(self) -> None:

@@ -75,7 +75,7 @@ class Bench:
         return version
 
     def wait(self, predicate: Callable[[], object], what: str) -> None:
-        self.server.wait_for(predicate, timeout=15, what=what)
+        self.server.wait_for(predicate, timeout=60, what=what)
 
     def own(self) -> list[dict[str, Any]]:
         return [item for item in self.server.objects("ResourceSlice") if item["spec"]["driver"] == DRIVER]
@@ -101,7 +101,7 @@ class Bench:
     def wipe(self) -> None:
         """What every kubelet start does: DeleteCollection of all slices of its node."""
         url = f"{self.server.url}{SLICES}?fieldSelector=spec.nodeName%3D{NODE}"
-        with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=60) as answer:  # noqa: S310
             assert answer.status == 200
 
     def edit(self, change: Callable[[dict[str, Any]], object]) -> None:

@@ -40,7 +40,7 @@ class World:
         self.node = stack.enter_context(KubeletNode(root, CurrentEngine(self.bench), driver=DRIVER))
         self.plugin: KubeletPlugin = self.node.start_plugin()
         self.kubelet: FakeKubelet = self.node.start_kubelet(call_timeout)
-        self.kubelet.wait_registered(DRIVER, timeout=30)
+        self.kubelet.wait_registered(DRIVER, timeout=60)
         self.pods = Pods(
             self.kubelet, lambda namespace, name: self.bench.claims.objects.get((namespace, name))
         )
@@ -48,11 +48,11 @@ class World:
     def restart_driver(self) -> None:
         """Stop the driver, start it again on what it left."""
         self.plugin.stop(grace=10)
-        self.kubelet.wait_deregistered(DRIVER, timeout=30)
+        self.kubelet.wait_deregistered(DRIVER, timeout=60)
         self.bench.start()
         self.bench.recover()
         self.plugin = self.node.start_plugin()
-        self.kubelet.wait_registered(DRIVER, timeout=30)
+        self.kubelet.wait_registered(DRIVER, timeout=60)
 
     def claim(
         self,

@@ -17,7 +17,7 @@ def locks(tmp_path: Path) -> FileLocks:
 
 
 def test_a_call_knows_what_it_has_locked_and_for_how_long(locks: FileLocks, tmp_path: Path) -> None:
-    deadline = Deadline.after(20)
+    deadline = Deadline.after(60)
     assert custody.current() is None
     with locks.parents(["b", "a", "b"], deadline):
         held = custody.current()
@@ -30,7 +30,7 @@ def test_a_call_knows_what_it_has_locked_and_for_how_long(locks: FileLocks, tmp_
 
 def test_other_threads_have_not_locked_it(locks: FileLocks) -> None:
     seen: list[custody.Custody | None] = []
-    with locks.parents(["a"], Deadline.after(20)):
+    with locks.parents(["a"], Deadline.after(60)):
         thread = threading.Thread(target=lambda: seen.append(custody.current()))
         thread.start()
         thread.join()
@@ -38,7 +38,7 @@ def test_other_threads_have_not_locked_it(locks: FileLocks) -> None:
 
 
 def test_a_copy_of_the_descriptor_keeps_the_lock(locks: FileLocks) -> None:
-    with locks.parents(["a"], Deadline.after(20)):
+    with locks.parents(["a"], Deadline.after(60)):
         held = custody.current()
         assert held is not None
         copy = os.dup(held.descriptors[0])
@@ -50,5 +50,5 @@ def test_a_copy_of_the_descriptor_keeps_the_lock(locks: FileLocks) -> None:
     ):
         locks.parents(["a"], Deadline.after(0)).__enter__()
     os.close(copy)
-    with locks.parents(["a"], Deadline.after(20)):
+    with locks.parents(["a"], Deadline.after(60)):
         pass

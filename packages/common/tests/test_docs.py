@@ -370,8 +370,8 @@ def locked(stage: Stage) -> None:
         made.engine.unprepare(REF, soon(0.01))
 
 
-def changed(stage: Stage, act: Callable[[Bus], object]) -> None:
-    with nic_world(stage.root) as nic, nic.bus(seconds=0.1, patience=0.1) as bus:
+def changed(stage: Stage, act: Callable[[Bus], object], seconds: float = 60.0) -> None:
+    with nic_world(stage.root) as nic, nic.bus(seconds=seconds, patience=seconds) as bus:
         act(bus)
 
 
@@ -382,7 +382,7 @@ def blocked(stage: Stage, then: Callable[[NicWorld], object]) -> None:
             bus.rebind(PF, Binding("vfio-pci", "vfio-pci"))
         with nic.using(PF):
             try:
-                with nic.bus(seconds=2, patience=2) as bus:
+                with nic.brief() as bus:
                     bus.unbind(PF, "vfio-pci")
             except HardwareBusy:
                 then(nic)
@@ -588,7 +588,7 @@ PRODUCERS: Mapping[str, Producer] = {
         stage, lambda nic: nic.locks.parents([PARENT], soon(0)).__enter__()
     ),
     "<address>: <state>: not so after <n> s, though the kernel accepted the change": lambda stage: changed(
-        stage, lambda bus: bus.wait_group_node(PF)
+        stage, lambda bus: bus.wait_group_node(PF), seconds=0.1
     ),
     "internal error (<class>) on claim <claim>, see the driver's log of request <n>": defect,
     "cannot <step> <path>: <why> (<errno>)": lambda stage: SimulatedHost(stage.root).sysfs.read("nonsense"),

@@ -510,7 +510,7 @@ def test_two_prepares_of_one_claim_do_the_work_once(bench: Bench) -> None:
     bench.driver.gate = gate = Gate()
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(bench.engine.prepare, ref, soon()) for _ in range(4)]
-        assert gate.entered.acquire(timeout=10)
+        assert gate.entered.acquire(timeout=60)
         gate.open()
         answers = {call.result() for call in calls}
     assert len(answers) == 1
@@ -523,7 +523,7 @@ def test_claims_do_not_wait_for_one_another(bench: Bench) -> None:
     bench.driver.gate = gate = Gate()
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(bench.engine.prepare, ref, soon()) for ref in refs]
-        assert all(gate.entered.acquire(timeout=10) for _ in refs)
+        assert all(gate.entered.acquire(timeout=60) for _ in refs)
         gate.open()
         assert all(call.result() for call in calls)
 
@@ -550,7 +550,7 @@ def test_a_call_gives_up_at_its_deadline_while_another_holds_the_claim(bench: Be
     bench.driver.gate = gate = Gate()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(bench.engine.prepare, ref, soon())
-        assert gate.entered.acquire(timeout=10)
+        assert gate.entered.acquire(timeout=60)
         with pytest.raises(LockTimeout, match="uid-one"):
             bench.engine.prepare(ref, soon(0.05))
         with pytest.raises(LockTimeout, match="uid-one"):
@@ -599,4 +599,4 @@ def test_a_wait_for_a_lock_ends_with_the_call(bench: Bench) -> None:
         waiting = pool.submit(bench.engine.unprepare, ref, deadline)
         deadline.end()
         with pytest.raises(DraError, match="uid-one"):
-            waiting.result(timeout=10)
+            waiting.result(timeout=60)

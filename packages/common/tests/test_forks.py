@@ -59,6 +59,6 @@ def test_it_ends_with_what_it_came_out_of(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_signal_to_one_that_has_ended_goes_nowhere(forker: Forker, tmp_path: Path) -> None:
     ended = forker.start("forked_program", ["return"], tmp_path / "log")
-    assert ended.wait(30) == 0
+    assert ended.wait(60) == 0
     ended.kill()
     assert ended.poll() == 0

@@ -13,7 +13,7 @@ from dra_common.hosts import await_power
 from dra_common.settings import HostSettings
 from dra_common.simulate.folder import SOCKET
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 def listening(path: Path) -> socket.socket:

@@ -24,7 +24,7 @@ from dra_common.model import Device
 from dra_common.ports import Host, Uevent
 from dra_common.reconciler import Reconciler, Timing
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from dra_common.deadline import Deadline
 from dra_common.locks import FileLocks
 locks = FileLocks(Path(sys.argv[1]), Path(sys.argv[2]))
-with locks.claim("uid", Deadline.after(10)):
+with locks.claim("uid", Deadline.after(60)):
     print("locked", flush=True)
     sys.stdin.readline()
 """
@@ -42,7 +42,7 @@ def another_process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def soon() -> Deadline:
-    return Deadline.after(10)
+    return Deadline.after(60)
 
 
 def passed() -> Deadline:

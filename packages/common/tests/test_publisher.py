@@ -269,7 +269,7 @@ def test_a_silent_server_does_not_keep_us_from_stopping(lab: Bench) -> None:
         publisher.publish([part("a")])
         lab.wait(lambda: lab.server.requests, "a request that is not answered")
     lab.server.resume()
-    publisher._threads[0].join(10)
+    publisher._threads[0].join(60)
     assert not publisher._threads[0].is_alive()
     assert lab.own() == [], "nothing is written after stop"
 

@@ -169,7 +169,7 @@ def test_a_cluster_that_was_restored_from_a_backup_is_published_again(lab: Bench
         port = int(lab.server.url.rpartition(":")[2])
         with FakeApiServer(port=port) as restored:
             restored.create("Node", {"metadata": {"name": NODE}})
-            restored.wait_for(lambda: restored.objects("ResourceSlice"), timeout=20, what="the slices")
+            restored.wait_for(lambda: restored.objects("ResourceSlice"), timeout=60, what="the slices")
 
 
 # ---------------------------------------------------------------------- watches
@@ -362,11 +362,11 @@ def test_a_pass_that_was_cut_short_by_stop_is_neither_success_nor_failure(
     api = Slow(lab.client)
     with lab.running(Timing(join=0.05), api) as publisher:
         publisher.publish([part("a"), part("b")])
-        assert api.asked.wait(30)
+        assert api.asked.wait(60)
     if not works:
         lab.client.close()
     api.go.set()
-    publisher._threads[0].join(30)
+    publisher._threads[0].join(60)
     assert len(lab.own()) == int(works)
     assert not publisher.status().synced
     assert caplog.records == []

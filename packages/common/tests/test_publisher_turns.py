@@ -133,7 +133,7 @@ def test_a_thread_that_dies_at_work_is_told_and_one_that_was_stopped_is_not(lab:
     assert publisher.why_dead() == ""
     publisher.publish([part("a")])
     publisher.begin()
-    wait_until(lambda: publisher.why_dead() == "thread publisher has ended", "the death", seconds=30)
+    wait_until(lambda: publisher.why_dead() == "thread publisher has ended", "the death", seconds=60)
     publisher.end()
     assert publisher.why_dead() == ""
     healthy = publisher_of(lab)

@@ -189,15 +189,28 @@ def test_what_another_has_told_is_not_told_again(caplog: pytest.LogCaptureFixtur
     assert len(caplog.messages) == 1, "the other one is over it, the watch is not"
 
 
-def test_a_server_that_is_back_is_told_to_who_wants_to_look_at_it() -> None:
+def looks(agreed: float, *scripts: Sequence[WatchEvent | ClusterError]) -> list[int]:
+    """Which watches, from 1, were a reason to look at the server; the last script is played twice."""
     heard: list[int] = []
-    away = [Unreachable("away")]
-    ears = Ears(Server([event("ADDED", 6)], away, away, [], [event("BOOKMARK", 7)], []))
+    ears = Ears(Server(*scripts))
     ears.watcher._on_back = lambda: heard.append(len(ears.server.versions))
-    ears.watcher._backoff = Backoff(0.0, 0.0)
-    for _ in range(8):
+    ears.watcher._backoff, ears.watcher._agreed = Backoff(0.0, 0.0), agreed
+    for _ in range(len(scripts) + 1):
         ears.watcher._attempt()
-    assert heard == [3, 4, 5], "after each that was cut, and not after those that ended in good order"
+    return heard
+
+
+def test_a_server_that_is_back_is_told_to_who_wants_to_look_at_it() -> None:
+    """After the first one, too: from the last look to it, the server could change with nothing cut."""
+    away: list[WatchEvent | ClusterError] = [event("ADDED", 6), Unreachable("away")]
+    gone = [Gone("too old")]
+    good = [event("BOOKMARK", 7)]
+    assert looks(0.0, good, good, away, good, good, gone, good, good) == [1, 4, 7]
+
+
+def test_a_watch_that_a_server_ends_in_good_order_before_its_time_may_be_its_last() -> None:
+    """A kube-apiserver that stops takes leave of its watches, and a load balancer has the next one at once."""
+    assert looks(240.0, [event("ADDED", 6)], []) == [1, 2, 3]
 
 
 def test_a_proxy_that_keeps_events_to_itself_is_a_reason_to_list() -> None:
@@ -223,6 +236,6 @@ def test_stop_ends_the_thread_in_a_pause() -> None:
     thread = threading.Thread(target=ears.watcher.run, daemon=True)
     thread.start()
     ears.watcher.stop()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert ears.changes == []

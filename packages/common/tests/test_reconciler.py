@@ -17,7 +17,7 @@ from dra_common.model import Device, Snapshot, Taint, TaintEffect
 from dra_common.ports import Host, Uevent
 from dra_common.reconciler import Reconciler, Timing
 
-SECONDS = 20.0
+SECONDS = 60.0
 ABSENT = Taint("gpu.intel.com/absent", TaintEffect.NO_SCHEDULE)
 FAILED = Taint("gpu.intel.com/revert-failed", TaintEffect.NO_SCHEDULE)
 PATIENT = Timing(rescan=3600, confirm=3600, quiet=0.01, latest=0.05, reconnect=3600, reconnect_most=3600)

@@ -36,7 +36,7 @@ def held(node: RollingNode, at: Instance, ref: ClaimRef) -> Iterator[Future[tupl
     with ThreadPoolExecutor(1) as pool:
         try:
             call = pool.submit(at.prepare, ref)
-            wait_until(entered.exists, "the preparation to be in the middle", seconds=30)
+            wait_until(entered.exists, "the preparation to be in the middle", seconds=60)
             entered.unlink()
             yield call
         finally:
@@ -87,7 +87,7 @@ def test_a_claim_in_the_middle_at_one_waits_at_the_other_and_gets_the_same_answe
             assert new.prepare(node.claim("other", "b", level=3))[0].device == "b"
             assert not second.done()
             assert not first.done()
-        assert first.result(30) == second.result(30)
+        assert first.result(60) == second.result(60)
         assert new.lines("already prepared")
         assert node.level("a") == 7
         old.unprepare(ref)
@@ -104,7 +104,7 @@ def test_a_start_leaves_alone_what_another_instance_is_working_on(node: RollingN
         assert record(node, ref)["phase"] == "preparing"
         assert node.level("a") == 7
         node.hold.unlink()
-        assert call.result(30)[0].device == "a"
+        assert call.result(60)[0].device == "a"
         assert record(node, ref)["phase"] == "prepared"
         new.unprepare(ref)
 
@@ -119,8 +119,8 @@ def test_the_lock_of_a_killed_instance_is_free_and_what_it_began_is_undone_first
             second = pool.submit(new.prepare, ref)
             old.kill()
             with pytest.raises(KubeletCallError):
-                first.result(30)
-        (device,) = second.result(30)
+                first.result(60)
+        (device,) = second.result(60)
         assert device.device == "a"
         assert record(node, ref)["plan"]["devices"][0]["undo"] == {"before": 1, "level": 7}
         new.unprepare(ref)
@@ -154,7 +154,7 @@ def test_hardware_that_another_instance_works_on_is_waited_for(node: RollingNode
     ref = node.claim("claim", "a", level=7)
     locks = FileLocks(node.state / "claims", node.state / "hardware")
     with node.instance(OLD), node.instance(NEW) as new:
-        with locks.parents(["parent-a"], Deadline.after(5)):
+        with locks.parents(["parent-a"], Deadline.after(60)):
             with pytest.raises(PrepareFailed, match="hardware parent-a is still locked"):
                 new.prepare(ref, 5.0)
             assert node.level("a") == 1
@@ -218,7 +218,7 @@ def test_the_levels_that_one_instance_sets_are_published_by_the_other(node: Roll
             new.prepare(ref)
             node.wait(lambda: levels(node) == [7, 1, 1], "the new level")
             new.running.send_signal(signal.SIGTERM)
-            assert new.running.wait(30) == 0
+            assert new.running.wait(60) == 0
             node.unprepare(ref)
             node.wait(lambda: levels(node) == [1, 1, 1], "the old level")
 

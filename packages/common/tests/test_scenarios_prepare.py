@@ -41,7 +41,7 @@ def test_the_kubelet_asks_again_and_nothing_happens_twice(node: World) -> None:
     first = node.prepare(ref)
     before = node.bench.leftovers()
     node.pods.restart()
-    node.kubelet.wait_registered(DRIVER, timeout=30)
+    node.kubelet.wait_registered(DRIVER, timeout=60)
     assert [node.prepare(ref) for _ in range(3)] == [first] * 3
     assert node.bench.driver.applied == ["a"]
     assert node.bench.leftovers() == before
@@ -72,14 +72,16 @@ def test_a_pod_that_came_while_the_kubelet_was_down_is_prepared_after_its_start(
         node.started("pod-1", "one")
     assert node.bench.leftovers() == []
     node.kubelet.start()
-    node.kubelet.wait_registered(DRIVER, timeout=30)
+    node.kubelet.wait_registered(DRIVER, timeout=60)
     node.started("pod-1", "one")
     assert node.pods.devices("pod-1", "one") == ["example.com/knob=uid-one-a"]
 
 
 @pytest.mark.scenario(20)
-def test_a_prepare_that_outlasts_the_deadline_is_finished_by_the_retry(short_tmp: Path) -> None:
-    with world(short_tmp, call_timeout=4.0) as node:
+def test_a_prepare_that_outlasts_the_deadline_is_finished_by_the_retry(
+    short_tmp: Path, impatient: float
+) -> None:
+    with world(short_tmp, call_timeout=impatient) as node:
         node.bench.driver.gate = gate = Gate()
         ref = node.claim("one", "a", config=[config(5)])
         error = node.refusal(ref)
@@ -111,11 +113,11 @@ def test_a_kubelet_that_restarts_during_a_prepare_waits_its_turn_and_gets_the_sa
     ref = node.claim("one", "a", config=[config(5)])
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(node.kubelet.prepare, [ref])
-        assert gate.entered.acquire(timeout=30)
+        assert gate.entered.acquire(timeout=60)
         node.kubelet.restart()
         with pytest.raises(KubeletCallError):
             first.result()
-        node.kubelet.wait_registered(DRIVER, timeout=30)
+        node.kubelet.wait_registered(DRIVER, timeout=60)
         second = pool.submit(node.prepare, ref)
         gate.open()
         (device,) = second.result()

@@ -31,7 +31,7 @@ def node(short_tmp: Path) -> Iterator[KubeletNode]:
 def test_every_kubelet_that_knows_v1_is_served_in_v1(node: KubeletNode, versions: tuple[str, ...]) -> None:
     node.start_plugin()
     with FakeKubelet(node.registry, versions=versions) as kubelet:
-        assert kubelet.wait_registered(node.driver, timeout=30).version == V1
+        assert kubelet.wait_registered(node.driver, timeout=60).version == V1
         assert kubelet.prepare([CLAIM])[CLAIM.uid].devices
         assert kubelet.unprepare([CLAIM]) == {CLAIM.uid: ""}
 
@@ -45,12 +45,12 @@ def test_a_kubelet_without_a_version_in_common_is_reported_with_its_reason(
     readiness = Readiness(["registered"])
     plugin = node.start_plugin(readiness)
     with FakeKubelet(node.registry, versions=versions, retry_delay=0.05) as kubelet:
-        wait_until(lambda: len(kubelet.refusals) > 1, "a second try", seconds=30)
+        wait_until(lambda: len(kubelet.refusals) > 1, "a second try", seconds=60)
         assert kubelet.registered == ()
     why = f"none of the versions of {node.driver} is supported: {V1}"
     assert readiness.why_not() == f"registered: the kubelet refused: {why}"
     assert plugin.why_unreachable() == ""
-    node.start_kubelet().wait_registered(node.driver, timeout=30)
+    node.start_kubelet().wait_registered(node.driver, timeout=60)
     assert readiness.ready
 
 
@@ -84,7 +84,7 @@ def test_a_registration_that_broke_off_is_begun_anew(node: KubeletNode) -> None:
         failed.tell("no room")
     assert readiness.why_not() == "registered: the kubelet refused: no room"
     kubelet = node.start_kubelet()
-    kubelet.wait_registered(node.driver, timeout=30)
+    kubelet.wait_registered(node.driver, timeout=60)
     assert readiness.ready
     assert kubelet.prepare([CLAIM])[CLAIM.uid].devices
 
@@ -93,7 +93,7 @@ def test_a_registration_that_broke_off_is_begun_anew(node: KubeletNode) -> None:
 def test_all_calls_of_a_kubelet_come_over_one_connection(node: KubeletNode) -> None:
     node.start_plugin()
     kubelet = node.start_kubelet()
-    kubelet.wait_registered(node.driver, timeout=30)
+    kubelet.wait_registered(node.driver, timeout=60)
     refs = [ClaimRef("default", f"claim-{number}", f"uid-{number}") for number in range(16)]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
@@ -101,9 +101,9 @@ def test_all_calls_of_a_kubelet_come_over_one_connection(node: KubeletNode) -> N
             list(pool.map(lambda ref: kubelet.unprepare([ref]), refs))
             assert connections(node.dra_socket.parent) == 1
     kubelet.restart()
-    kubelet.wait_registered(node.driver, timeout=30)
+    kubelet.wait_registered(node.driver, timeout=60)
     kubelet.prepare(refs)
-    wait_until(lambda: connections(node.dra_socket.parent) == 1, "the old connection to end", seconds=30)
+    wait_until(lambda: connections(node.dra_socket.parent) == 1, "the old connection to end", seconds=60)
 
 
 def connections(folder: Path) -> int:

@@ -87,7 +87,7 @@ def test_an_unprepare_is_tried_again_after_the_kubelets_restart(node: World) -> 
         node.pods.stop("pod-1")
     node.pods.restart()
     node.plugin = node.node.start_plugin()
-    node.kubelet.wait_registered(DRIVER, timeout=30)
+    node.kubelet.wait_registered(DRIVER, timeout=60)
     node.pods.stop("pod-1")
     assert (node.levels("a"), node.bench.leftovers()) == ("1", [])
 
@@ -97,7 +97,7 @@ def test_the_claim_of_a_pod_that_is_gone_by_force_is_unprepared(node: World) -> 
     ref = node.claim("one", "a", pods=["pod-1"], config=[config(5)])
     node.started("pod-1", "one")
     node.pods.restart()
-    node.kubelet.wait_registered(DRIVER, timeout=30)
+    node.kubelet.wait_registered(DRIVER, timeout=60)
     del node.bench.claims.objects["default", "one"]
     node.pods.reconcile(active=["pod-1"])
     assert node.bench.records.uids() == (ref.uid,)

@@ -182,7 +182,7 @@ def test_a_process_that_lets_go_has_ended_its_duties_before(path: Path, duties: 
         process.stdin.flush()
         wait_until(lambda: turn.held, "the turn")
         assert process.stdout.readline() == "end\n"
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def test_who_waits_says_so_once_and_names_the_holder(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,7 @@ def procfs(root: Path) -> Tree:
 def test_a_real_process_that_has_a_file_open_is_found_and_no_other(tmp_path: Path) -> None:
     node = tmp_path / "renderD128"
     node.touch()
-    hold = "import sys, time; f = open(sys.argv[1]); print('open', flush=True); time.sleep(60)"
+    hold = "import sys, time; f = open(sys.argv[1]); print('open', flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", hold, str(node)], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout

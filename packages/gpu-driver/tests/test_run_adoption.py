@@ -265,7 +265,7 @@ def test_asked_to_stop_while_it_waits_it_stops(node: SimulatedNode) -> None:
         assert is_alive(node)
         assert node.process is not None
         node.process.send_signal(signal.SIGTERM)
-        assert node.process.wait(30) == 0
+        assert node.process.wait(60) == 0
         assert path.exists()
         assert [each.endpoint for each in node.kubelet.registered] == [str(node.state / "dra.sock")]
 

@@ -106,7 +106,7 @@ def test_a_silent_server_is_given_up_before_the_kubelet_does(node: SimulatedNode
     )
     answer = node.prepare(prepared)
     # A kubelet with less patience than the real one's 45 s.
-    with FakeKubelet(node.registry, call_timeout=4.0) as impatient:
+    with FakeKubelet(node.registry, call_timeout=12.0) as impatient:
         impatient.wait_registered(NAME)
         node.api.pause()
         answers = impatient.prepare([ref, prepared], NAME)

@@ -248,13 +248,13 @@ def record_of(node: SimulatedNode, ref: ClaimRef) -> dict[str, object]:
 # --------------------------------------------------------------------------- the kubelet restarts
 
 
-def test_a_kubelet_restart_wipes_the_slices_and_they_come_back_at_once(node: SimulatedNode) -> None:
+def test_a_kubelet_restart_wipes_the_slices_and_they_come_back(node: SimulatedNode) -> None:
     ref = allocated(node, "running", names(node)[0])
     answer = node.prepare(ref)
     before = {item["metadata"]["uid"]: as_content(item) for item in node.slices()}
     node.kubelet.restart()
     node.wait(lambda: not before.keys() & {item["metadata"]["uid"] for item in node.slices()}, "the wipe")
-    wait_until(lambda: len(node.slices()) == len(before), "the slices to be back", seconds=2)
+    wait_until(lambda: len(node.slices()) == len(before), "the slices to be back")
     assert [as_content(item) for item in node.slices()] == list(before.values())
     node.kubelet.wait_registered(NAME)
     assert node.prepare(ref) == answer

@@ -146,7 +146,7 @@ def test_silent_clients_do_not_keep_probes_out(node: SimulatedNode) -> None:
     address = ("127.0.0.1", int(url(node, "").rpartition(":")[2]))
     with contextlib.ExitStack() as stack:
         for _ in range(100):
-            stack.enter_context(socket.create_connection(address, timeout=30))
+            stack.enter_context(socket.create_connection(address, timeout=60))
         assert get(node, "/healthz") == (200, "ok\n")
 
 
@@ -198,7 +198,7 @@ def test_a_damaged_record_is_counted_and_told_on_the_node() -> None:
         assert event["type"] == "Warning"
         assert record.name in event["note"]
         assert event["reportingController"] == NAME
-        wait_until(lambda: value(scrape(node), EVENTS, result="written") >= 1, "the count", seconds=30)
+        wait_until(lambda: value(scrape(node), EVENTS, result="written") >= 1, "the count", seconds=60)
         samples = scrape(node)
         assert value(samples, RECORDS_SET_ASIDE) == 1
         assert value(samples, CLAIMS, phase="set-aside") == 1

@@ -80,9 +80,9 @@ def test_an_update_changes_no_slice_and_keeps_every_claim(node: SimulatedNode) -
                 old.prepare(allocated(node, "thief", devices[1]))
             assert old.stop() == 0
             assert sockets(node) == sockets_of(NEW)
-            wait_until(lambda: new.lines("the turn to publish is ours"), "the new one's turn", seconds=30)
-            wait_until(lambda: node.api.watches, "its watch", seconds=30)
-            wait_until(lambda: len(node.kubelet.registered) == 1, "the kubelet to notice", seconds=30)
+            wait_until(lambda: new.lines("the turn to publish is ours"), "the new one's turn", seconds=60)
+            wait_until(lambda: node.api.watches, "its watch", seconds=60)
+            wait_until(lambda: len(node.kubelet.registered) == 1, "the kubelet to notice", seconds=60)
             assert node.slices() == slices
             assert len(slice_writes(node)) == writes
             # 48: what one prepared another one unprepares.
@@ -104,19 +104,19 @@ def test_sigterm_lets_go_of_the_turn_before_the_calls_in_flight_have_finished(no
         node.wait_published()
         ref = allocated(node, "slow", names(node)[0])
         with Instance(node, NEW) as new, ThreadPoolExecutor(1) as pool:
-            wait_until(lambda: new.lines("waits for its turn", f"pod {OLD}"), "the wait", seconds=30)
+            wait_until(lambda: new.lines("waits for its turn", f"pod {OLD}"), "the wait", seconds=60)
             node.api.latency(3.0)
             try:
                 asked = len(claim_reads(node))
                 call = pool.submit(old.prepare, ref)
-                wait_until(lambda: len(claim_reads(node)) > asked, "the call to be in flight", seconds=30)
+                wait_until(lambda: len(claim_reads(node)) > asked, "the call to be in flight", seconds=60)
                 old.running.send_signal(signal.SIGTERM)
-                wait_until(lambda: new.lines("the turn to publish is ours"), "the turn", seconds=30)
+                wait_until(lambda: new.lines("the turn to publish is ours"), "the turn", seconds=60)
                 assert not call.done()
             finally:
                 node.api.latency(0)
-            assert call.result(30)[0].device == names(node)[0]
-            assert old.running.wait(30) == 0
+            assert call.result(60)[0].device == names(node)[0]
+            assert old.running.wait(60) == 0
             assert new.prepare(ref) == call.result()
             new.unprepare(ref)
             assert node.leftovers() == []
@@ -131,7 +131,7 @@ def test_readiness_does_not_wait_for_the_turn(node: SimulatedNode) -> None:
     """A DaemonSet ends the old instance only when the new one is ready: neither may wait for the other."""
     with Instance(node, OLD), Instance(node, NEW) as new:
         assert new.lines("the kubelet registered")
-        wait_until(lambda: new.lines("waits for its turn"), "the wait", seconds=30)
+        wait_until(lambda: new.lines("waits for its turn"), "the wait", seconds=60)
         assert not new.lines("the turn to publish is ours")
 
 
@@ -140,16 +140,16 @@ def test_the_turn_is_taken_after_a_death(node: SimulatedNode) -> None:
     with Instance(node, OLD) as old:
         node.wait_published()
         with Instance(node, NEW) as new:
-            wait_until(lambda: new.lines("waits for its turn"), "the wait", seconds=30)
+            wait_until(lambda: new.lines("waits for its turn"), "the wait", seconds=60)
             slices = node.slices()
             old.kill()
-            wait_until(lambda: new.lines("the turn to publish is ours"), "the turn", seconds=30)
-            wait_until(lambda: node.api.watches == 1, "the new one's watch alone", seconds=30)
+            wait_until(lambda: new.lines("the turn to publish is ours"), "the turn", seconds=60)
+            wait_until(lambda: node.api.watches == 1, "the new one's watch alone", seconds=60)
             assert node.slices() == slices
             # It stands guard: a wipe is repaired.
             said = content(node)
             node.kubelet.restart()
-            wait_until(lambda: content(node) == said and node.slices() != slices, "the repair", seconds=30)
+            wait_until(lambda: content(node) == said and node.slices() != slices, "the repair", seconds=60)
 
 
 @pytest.mark.scenario(54)
@@ -169,7 +169,7 @@ def test_a_frozen_instance_keeps_the_turn_and_its_claims_are_served_by_the_other
             # It cannot be had that somebody publishes beside it; that it is frozen is told: test_turn.py.
             assert not new.lines("the turn to publish is ours")
             old.thaw()
-            wait_until(lambda: kubelet_calls(node, old, new), "the kubelet to have both", seconds=30)
+            wait_until(lambda: kubelet_calls(node, old, new), "the kubelet to have both", seconds=60)
             old.unprepare(ref)
             assert node.leftovers() == []
             assert_calm(old, new)
@@ -187,13 +187,13 @@ def test_the_new_one_dies_and_the_old_one_goes_on(node: SimulatedNode, how: str)
         ref = allocated(node, "claim", names(node)[0])
         answer = node.prepare(ref)
         fail(Instance(node, NEW, *(["--rescan-seconds=0"] if how == "bad setting" else [])), how)
-        wait_until(lambda: kubelet_calls(node, old), "the kubelet to call the old one", seconds=30)
+        wait_until(lambda: kubelet_calls(node, old), "the kubelet to call the old one", seconds=60)
         assert node.prepare(ref) == answer
         assert node.slices() == slices
         with Instance(node, NEXT):
             # What the dead one left is gone, what the living one has is there.
             assert sockets(node) == sockets_of(OLD, NEXT)
-        wait_until(lambda: kubelet_calls(node, old), "the kubelet to call the old one", seconds=30)
+        wait_until(lambda: kubelet_calls(node, old), "the kubelet to call the old one", seconds=60)
         node.unprepare(ref)
         assert node.leftovers() == []
         assert_calm(old)

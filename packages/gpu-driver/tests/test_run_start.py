@@ -260,7 +260,7 @@ def test_a_second_driver_on_the_same_node_takes_over_and_the_first_touches_nothi
         node.kubelet.wait_registered(NAME)
         assert node.prepare(ref) == answer
         first.send_signal(signal.SIGTERM)
-        assert first.wait(30) == 0
+        assert first.wait(60) == 0
         assert [path.stat().st_ino for path in sockets] == inodes
         assert node.prepare(ref) == answer
         node.unprepare(ref)
@@ -284,7 +284,7 @@ def test_every_stop_signal_ends_it_cleanly(node: SimulatedNode, number: signal.S
     node.wait_published()
     assert node.process is not None
     node.process.send_signal(number)
-    assert node.process.wait(30) == 0
+    assert node.process.wait(60) == 0
     node.kubelet.wait_disconnected(NAME)
     assert not [*node.state.glob("*.sock"), *node.registry.glob("*.sock")]
     assert node.slices()
@@ -295,5 +295,5 @@ def test_a_stop_before_it_has_begun_to_serve_is_a_stop(node: SimulatedNode) -> N
     node.start_driver(wait=False)
     assert node.process is not None
     node.process.terminate()
-    node.process.wait(30)
+    node.process.wait(60)
     assert not [*node.state.glob("*.sock"), *node.registry.glob("*.sock")]

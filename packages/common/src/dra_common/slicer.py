@@ -34,8 +34,8 @@ Probe = Callable[[Collection[FeatureName]], Collection[FeatureName]]
 class Slicer:
     """Between the reconciler, which knows the devices, and the publisher, which knows the server.
 
-    The server is looked at before anything is published, each hour, and when it is back after trouble: a control
-    plane may have been upgraded, or rolled back, and its feature gates set otherwise.
+    The server is looked at before anything is published, each hour, and when it may be another one, as after trouble: a
+    control plane may have been upgraded, or rolled back, and its feature gates set otherwise.
 
     Args:
         publish: takes the contents of all slices; returns at once.

@@ -22,7 +22,7 @@ class Reply(NamedTuple):
 class Http:
     """One keep-alive connection."""
 
-    def __init__(self, server: FakeApiServer, timeout: float = 10.0) -> None:
+    def __init__(self, server: FakeApiServer, timeout: float = 60.0) -> None:
         host, _, port = server.url.removeprefix("http://").partition(":")
         self.connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
 

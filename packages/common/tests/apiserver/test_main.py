@@ -14,7 +14,7 @@ MODULE = [sys.executable, "-m", "dra_common.testing.apiserver"]
 
 
 def get(url: str, path: str) -> Any:
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
     connection.request("GET", path)
     answer = json.load(connection.getresponse())
     connection.close()
@@ -42,12 +42,12 @@ def test_serves_until_a_signal(tmp_path: Path, stop: signal.Signals) -> None:
         assert get(url, "/api/v1/nodes/n1")["metadata"]["name"] == "n1"
         assert get(url, "/version")["minor"] == "37"
         process.send_signal(stop)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_refuses_an_unknown_version() -> None:
     result = subprocess.run(
-        [*MODULE, "--version", "1.20"], capture_output=True, text=True, check=False, timeout=30
+        [*MODULE, "--version", "1.20"], capture_output=True, text=True, check=False, timeout=60
     )
     assert result.returncode == 2
     assert "1.34" in result.stderr

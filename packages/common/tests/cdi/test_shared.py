@@ -214,5 +214,5 @@ def test_somebody_who_keeps_the_folder_is_not_waited_for_without_end(
     waiting = threading.Thread(target=shared.release, args=["uid-1"])
     waiting.start()
     os.close(descriptor)
-    waiting.join(30)
+    waiting.join(60)
     assert shared.uids() == frozenset()

@@ -280,7 +280,7 @@ def test_no_reader_ever_sees_a_half_file(specs: SpecDir, folder: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         turn = 0
         while (turn < 200 or set(seen) != {0, 200}) and time.monotonic() < deadline:
             turn += 1

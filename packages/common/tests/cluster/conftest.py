@@ -91,4 +91,4 @@ def playback() -> Iterator[Callable[[Sequence[Piece]], str]]:
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=60)

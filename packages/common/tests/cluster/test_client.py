@@ -384,7 +384,7 @@ def test_close_ends_calls_in_flight_and_refuses_new_ones(
     thread.start()
     server.wait_for(lambda: server.requests)
     client.close()
-    thread.join(timeout=20)
+    thread.join(timeout=60)
     assert not thread.is_alive()
     with pytest.raises(Unreachable) as caught:
         client.get("/version")

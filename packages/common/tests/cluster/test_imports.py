@@ -19,7 +19,7 @@ from dra_common.model import ClaimRef
 
 client = connect(sys.argv[1])
 server_version(client), node_uid(client, "n1")
-ClusterClaims(client).read(ClaimRef("default", "c", "u"), Deadline.after(10))
+ClusterClaims(client).read(ClaimRef("default", "c", "u"), Deadline.after(60))
 slices = "/apis/resource.k8s.io/v1/resourceslices"
 spec = {"driver": "d.com", "nodeName": "n1", "pool": {"name": "n1", "resourceSliceCount": 1}}
 stored = client.create(slices, {"metadata": {"generateName": "0-"}, "spec": spec})

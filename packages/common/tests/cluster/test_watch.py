@@ -211,7 +211,7 @@ def test_another_thread_ends_a_silent_watch_at_once(
         thread = threading.Thread(target=read_all, args=(watch, result))
         thread.start()
         close(client, watch)
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         assert not thread.is_alive()
     assert result == [[]]
     server.wait_for(lambda: server.watches == 0, what="the server to see the watch end")
@@ -233,7 +233,7 @@ def test_close_ends_a_watch_that_the_server_has_not_answered_yet(
     thread.start()
     server.wait_for(lambda: server.requests)
     client.close()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert [error.message for error in caught] == ["GET /api/v1/nodes: this client was closed"]
 
 

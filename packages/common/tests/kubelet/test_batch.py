@@ -38,14 +38,14 @@ def test_values_and_errors_come_back_by_uid(workers: ClaimWorkers) -> None:
             raise ClaimError("no", cure="ask again")
         return ref.name.upper()
 
-    outcomes = workers.run(work, REFS, Call(1, Deadline.after(30), waiting))
+    outcomes = workers.run(work, REFS, Call(1, Deadline.after(60), waiting))
     assert outcomes == {ref.uid: Outcome(ref.name.upper()) for ref in REFS} | {
         "uid-3": Outcome(error="no (ask again)")
     }
 
 
 def test_outcomes_stand_in_the_order_of_the_request(workers: ClaimWorkers) -> None:
-    outcomes = workers.run(lambda ref, _: ref.uid, REFS[::-1], Call(1, Deadline.after(30), waiting))
+    outcomes = workers.run(lambda ref, _: ref.uid, REFS[::-1], Call(1, Deadline.after(60), waiting))
     assert list(outcomes) == [ref.uid for ref in REFS[::-1]]
 
 
@@ -72,10 +72,10 @@ def test_what_gives_up_at_the_deadline_still_says_why(workers: ClaimWorkers) -> 
         raise ClaimError("the lock is held")
 
     opened = threading.Event()
-    call = Call(1, Deadline.after(0.2), waiting, last_words=5)
+    call = Call(1, Deadline.after(0.2), waiting, last_words=60)
     outcomes = workers.run(work, REFS[:3], call)
     assert {outcome.error for outcome in outcomes.values()} == {"the lock is held"}
-    call = Call(2, Deadline.after(0.1), waiting, last_words=0.5)
+    call = Call(2, Deadline.after(0.1), waiting, last_words=5)
     outcomes = workers.run(work, REFS[:4], call)
     assert [uid for uid, outcome in outcomes.items() if "not finished in time" in outcome.error] == ["uid-3"]
     opened.set()
@@ -118,7 +118,7 @@ def test_work_learns_that_its_caller_went(workers: ClaimWorkers) -> None:
 
     workers.run(work, REFS[:1], Call(1, Deadline.after(3600), leaves))
     answered.set()
-    assert learned.wait(10)
+    assert learned.wait(60)
 
 
 def test_stopping_frees_a_call_whose_claims_wait_for_a_worker() -> None:
@@ -134,10 +134,10 @@ def test_stopping_frees_a_call_whose_claims_wait_for_a_worker() -> None:
         target=lambda: results.append(dict(workers.run(work, REFS[:2], Call(1, Deadline.after(60), waiting))))
     )
     call.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     workers.stop()
     opened.set()
-    call.join(10)
+    call.join(60)
     assert results[0]["uid-0"] == Outcome("uid-0")
     assert results[0]["uid-1"].error == f"claim {REFS[1]}: not begun: the driver is stopping"
 

@@ -97,7 +97,7 @@ def driver(node: KubeletNode) -> RoughDriver:
     return RoughDriver(node.registry)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline, blink = Deadline.after(seconds), threading.Event()
     while not condition():
         assert not deadline.passed, "waited in vain"
@@ -369,7 +369,7 @@ def test_a_driver_whose_service_dies_loses_its_slices_though_its_socket_is_there
 
 
 def test_memory_claims_give_a_device_of_its_own_to_each_claim_until_it_is_undone() -> None:
-    claims, soon = MemoryClaims(), Deadline.after(10)
+    claims, soon = MemoryClaims(), Deadline.after(60)
     first = claims.prepare(CLAIM, soon)
     other = claims.prepare(ClaimRef("default", "other", "uid-2"), soon)
     assert claims.prepare(CLAIM, soon) == first != other
@@ -387,9 +387,9 @@ def test_a_gate_holds_claims_until_it_is_opened() -> None:
     with pytest.raises(TimeoutError, match="0 of 1 claims"):
         gate.wait_for(1, timeout=0)
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(claims.prepare, CLAIM, Deadline.after(10))
+        call = pool.submit(claims.prepare, CLAIM, Deadline.after(60))
         gate.wait_for(1)
         assert claims.prepared == frozenset()
         gate.open()
-        call.result(10)
+        call.result(60)
     assert claims.prepared == {"uid-1"}

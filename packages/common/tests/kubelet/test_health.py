@@ -148,7 +148,7 @@ def test_probes_are_answered_while_every_worker_is_busy(
         gate.wait_for(2)
         assert (check(""), check("liveness")) == (SERVING, SERVING)
         gate.open()
-        assert not any(answer.error for call in calls for answer in call.result(30).values())
+        assert not any(answer.error for call in calls for answer in call.result(60).values())
 
 
 @pytest.mark.scenario(9)

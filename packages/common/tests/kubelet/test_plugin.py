@@ -144,7 +144,7 @@ def test_a_plugin_that_was_killed_is_replaced_on_the_sockets_it_left(
 ) -> None:
     arguments = [node.driver, str(node.dra_socket.parent), str(node.registry)]
     with subprocess.Popen([sys.executable, "-c", SERVE_UNTIL_KILLED, *arguments]) as process:
-        kubelet.wait_registered(node.driver, timeout=30)
+        kubelet.wait_registered(node.driver, timeout=60)
         assert not kubelet.prepare([CLAIM])["uid-1"].error
         process.kill()
     kubelet.wait_disconnected(node.driver)
@@ -163,14 +163,14 @@ def test_a_plugin_that_does_not_answer_for_a_while_is_registered_when_it_does(
 ) -> None:
     arguments = [node.driver, str(node.dra_socket.parent), str(node.registry)]
     with subprocess.Popen([sys.executable, "-c", SERVE_UNTIL_KILLED, *arguments]) as process:
-        kubelet.wait_registered(node.driver, timeout=30)
+        kubelet.wait_registered(node.driver, timeout=60)
         process.send_signal(signal.SIGSTOP)
         kubelet.restart()
-        wait_until(lambda: bool(kubelet.refusals), seconds=30)
+        wait_until(lambda: bool(kubelet.refusals), seconds=60)
         assert all("GetInfo" in why and "DEADLINE_EXCEEDED" in why for why in kubelet.refusals)
         assert kubelet.registered == ()
         process.send_signal(signal.SIGCONT)
-        kubelet.wait_registered(node.driver, timeout=30)
+        kubelet.wait_registered(node.driver, timeout=60)
         assert not kubelet.prepare([CLAIM])["uid-1"].error
         process.kill()
 
@@ -199,7 +199,7 @@ def test_the_registration_socket_appears_last(node: KubeletNode) -> None:
     watcher = threading.Thread(target=lambda: seen.append(first_seen(node)))
     watcher.start()
     node.start_plugin()
-    watcher.join(10)
+    watcher.join(60)
     assert seen == ["served"]
 
 
@@ -211,7 +211,7 @@ def first_seen(node: KubeletNode) -> str:
     return "served"
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10, pause: float = 0.01) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60, pause: float = 0.01) -> None:
     deadline = Deadline.after(seconds)
     blink = threading.Event()
     while not condition():
@@ -255,8 +255,8 @@ def test_a_call_in_flight_is_finished_before_the_plugin_ends(
     wait_until(lambda: not node.dra_socket.exists())
     assert node.registration_socket.exists(), "the kubelet would drop the connection of the call"
     gate.open()
-    call.join(10)
-    stop.join(10)
+    call.join(60)
+    stop.join(60)
     assert answers == [""]
     assert claims.prepared == {"uid-1"}
     assert not node.registration_socket.exists()
@@ -271,7 +271,7 @@ def test_a_call_that_outlasts_the_grace_is_cut_off(
     call, answers = in_background(lambda: kubelet.prepare([CLAIM]))
     gate.wait_for(1)
     plugin.stop(grace=0.1)
-    call.join(10)
+    call.join(60)
     gate.open()
     assert [type(answer) for answer in answers] == [KubeletCallError]
     assert list(node.registry.iterdir()) == []

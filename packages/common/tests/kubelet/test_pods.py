@@ -43,7 +43,7 @@ def stored(node: KubeletNode) -> Stored:
 @pytest.fixture
 def pods(node: KubeletNode, kubelet: FakeKubelet, stored: Stored) -> Pods:
     node.start_plugin()
-    kubelet.wait_registered(node.driver, timeout=30)
+    kubelet.wait_registered(node.driver, timeout=60)
     return Pods(kubelet, stored.read)
 
 
@@ -90,7 +90,7 @@ def test_after_a_restart_what_was_prepared_is_asked_for_again(
     pods.start(pod)
     assert claims.calls == {("prepare", "uid-one"): 1}
     pods.restart()
-    kubelet.wait_registered(node.driver, timeout=30)
+    kubelet.wait_registered(node.driver, timeout=60)
     pods.start(pod)
     assert claims.calls == {("prepare", "uid-one"): 2}
 

@@ -46,7 +46,7 @@ def stub(short_tmp: Path, service: RegistrationService) -> Iterator[Registration
 
 @pytest.mark.scenario(1)
 def test_get_info_says_what_a_kubelet_needs(stub: RegistrationStub) -> None:
-    info = stub.GetInfo(pb.InfoRequest(), timeout=1)
+    info = stub.GetInfo(pb.InfoRequest(), timeout=60)
     assert info.type == "DRAPlugin"
     assert info.name == "gpu.example.com"
     assert info.endpoint == "/nowhere/gpu.example.com/dra.sock"
@@ -63,7 +63,7 @@ def test_nothing_is_known_before_the_kubelet_spoke(
 def test_success_is_recorded_and_makes_ready(
     stub: RegistrationStub, service: RegistrationService, readiness: Readiness
 ) -> None:
-    stub.NotifyRegistrationStatus(pb.RegistrationStatus(plugin_registered=True), timeout=5)
+    stub.NotifyRegistrationStatus(pb.RegistrationStatus(plugin_registered=True), timeout=60)
     assert service.status == RegistrationStatus(registered=True)
     assert readiness.ready
 
@@ -74,7 +74,7 @@ def test_a_refusal_is_recorded_logged_and_answered_with_an_error(
 ) -> None:
     refusal = pb.RegistrationStatus(plugin_registered=False, error="endpoint already registered")
     with pytest.raises(grpc.RpcError) as answer:
-        stub.NotifyRegistrationStatus(refusal, timeout=5)
+        stub.NotifyRegistrationStatus(refusal, timeout=60)
     assert answer.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert "registration of gpu.example.com failed: endpoint already registered" in str(
         answer.value.details()
@@ -92,11 +92,11 @@ def test_a_refusal_after_a_success_and_a_success_after_a_refusal_are_both_believ
 ) -> None:
     good = pb.RegistrationStatus(plugin_registered=True)
     bad = pb.RegistrationStatus(plugin_registered=False, error="no")
-    stub.NotifyRegistrationStatus(good, timeout=5)
+    stub.NotifyRegistrationStatus(good, timeout=60)
     with pytest.raises(grpc.RpcError):
-        stub.NotifyRegistrationStatus(bad, timeout=5)
+        stub.NotifyRegistrationStatus(bad, timeout=60)
     assert readiness.why_not()
-    stub.NotifyRegistrationStatus(good, timeout=5)
+    stub.NotifyRegistrationStatus(good, timeout=60)
     assert service.status == RegistrationStatus(registered=True)
     assert readiness.ready
-    assert stub.GetInfo(pb.InfoRequest(), timeout=1).name == "gpu.example.com"
+    assert stub.GetInfo(pb.InfoRequest(), timeout=60).name == "gpu.example.com"

@@ -156,7 +156,7 @@ def test_an_instance_of_ours_in_another_process_even_when_it_is_frozen(
     process = subprocess.Popen([sys.executable, "-c", OURS, str(folders[0])])
     stack.callback(process.wait)
     stack.callback(process.kill)
-    wait_until((folders[0] / "started").exists, "the other process", seconds=30)
+    wait_until((folders[0] / "started").exists, "the other process", seconds=60)
     assert rival(folders) == ""
     process.send_signal(signal.SIGSTOP)
     assert rival(folders) == ""
@@ -209,7 +209,7 @@ def test_a_folder_that_cannot_be_marked_starts_nothing(folders: tuple[Path, Path
 def test_looking_disturbs_no_call(folders: tuple[Path, Path], stack: ExitStack) -> None:
     plugin = plugin_of(folders, stack)
     with grpc.insecure_channel(f"unix:{plugin.paths.dra}") as channel:
-        grpc.channel_ready_future(channel).result(30)
+        grpc.channel_ready_future(channel).result(60)
         for _ in range(50):
             assert find_rival(NAME, *folders) is None
     assert plugin.why_unreachable() == ""

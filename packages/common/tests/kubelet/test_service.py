@@ -242,7 +242,7 @@ def test_the_claims_of_two_calls_are_worked_on_at_once(served: FakeKubelet, clai
         calls = [pods.submit(served.prepare, refs(*(f"{pod}-{n}" for n in range(6)))) for pod in "ab"]
         gate.wait_for(12)
         gate.open()
-        answers = [call.result(10) for call in calls]
+        answers = [call.result(60) for call in calls]
     assert [len(answer) for answer in answers] == [6, 6]
     assert not any(answer.error for each in answers for answer in each.values())
 
@@ -257,7 +257,7 @@ def test_no_more_claims_are_worked_on_than_there_are_workers(
         with lock:
             now += 1
             most = max(most, now)
-        release.wait(10)
+        release.wait(60)
         with lock:
             now -= 1
 
@@ -275,7 +275,7 @@ def test_two_prepares_of_one_claim_at_once_are_both_answered_alike(
         calls = [pods.submit(served.prepare, refs("a")) for _ in range(2)]
         gate.wait_for(2)
         gate.open()
-        first, second = (call.result(10) for call in calls)
+        first, second = (call.result(60) for call in calls)
     assert first == second
     assert len(first["a"].devices) == 1
 
@@ -289,7 +289,7 @@ def test_unprepare_gets_through_while_prepares_wait(served: FakeKubelet, claims:
         gate.wait_for(1)
         assert served.unprepare(refs("old")) == {"old": ""}
         gate.open()
-        assert not call.result(10)["slow"].error
+        assert not call.result(60)["slow"].error
 
 
 # ---------------------------------------------------------------------- deadlines
@@ -297,9 +297,9 @@ def test_unprepare_gets_through_while_prepares_wait(served: FakeKubelet, claims:
 
 @pytest.mark.scenario(20)
 def test_a_slow_claim_is_answered_with_its_reason_before_the_kubelet_gives_up(
-    node: KubeletNode, claims: MemoryClaims
+    node: KubeletNode, claims: MemoryClaims, impatient: float
 ) -> None:
-    kubelet = serve(node, node.start_kubelet(call_timeout=4.0))
+    kubelet = serve(node, node.start_kubelet(call_timeout=impatient))
     gate = Gate()
     claims.before = lambda ref, deadline: gate(ref, deadline) if ref.uid == "slow" else None
     answers = kubelet.prepare(refs("slow", "quick"))
@@ -310,9 +310,9 @@ def test_a_slow_claim_is_answered_with_its_reason_before_the_kubelet_gives_up(
 
 @pytest.mark.scenario(20)
 def test_a_later_try_of_a_slow_claim_succeeds_and_allocates_nothing_twice(
-    node: KubeletNode, claims: MemoryClaims
+    node: KubeletNode, claims: MemoryClaims, impatient: float
 ) -> None:
-    kubelet = serve(node, node.start_kubelet(call_timeout=4.0))
+    kubelet = serve(node, node.start_kubelet(call_timeout=impatient))
     claims.before = gate = Gate()
     assert kubelet.prepare(refs("slow"))["slow"].error
     gate.open()
@@ -322,9 +322,9 @@ def test_a_later_try_of_a_slow_claim_succeeds_and_allocates_nothing_twice(
 
 
 def test_claims_that_found_no_worker_say_so_and_are_not_begun_later(
-    node: KubeletNode, claims: MemoryClaims
+    node: KubeletNode, claims: MemoryClaims, impatient: float
 ) -> None:
-    kubelet = serve(node, node.start_kubelet(call_timeout=4.0), workers=1)
+    kubelet = serve(node, node.start_kubelet(call_timeout=impatient), workers=1)
     claims.before = gate = Gate()
     answers = kubelet.prepare(refs("first", "second"))
     assert "not finished in time" in answers["first"].error
@@ -366,7 +366,7 @@ def test_claims_of_a_kubelet_that_went_away_are_not_begun(
         gate.wait_for(1)
         kubelet.stop()
         with pytest.raises(KubeletCallError):
-            call.result(10)
+            call.result(60)
         # The plugin hears of it a little later.
         wait_until(
             lambda: any("not begun" in line.getMessage() for line in caplog.records), "the second's end"
@@ -393,9 +393,9 @@ def test_a_kubelet_that_restarts_during_a_prepare_gets_the_same_answer(
         gate.wait_for(1)
         gate.open()
         with pytest.raises(KubeletCallError) as gone:
-            interrupted.result(10)
+            interrupted.result(60)
         assert gone.value.code in {"CANCELLED", "UNAVAILABLE"}
-        assert [device.device for device in again.result(10)["a"].devices] == ["dev-0"]
+        assert [device.device for device in again.result(60)["a"].devices] == ["dev-0"]
 
 
 # ---------------------------------------------------------------------- what is counted
@@ -439,11 +439,11 @@ def test_results_are_counted_by_kind_and_timed(
 
 
 def test_a_claim_that_overruns_is_counted_as_the_kubelet_saw_it_and_stays_in_flight(
-    node: KubeletNode, claims: MemoryClaims
+    node: KubeletNode, claims: MemoryClaims, impatient: float
 ) -> None:
     node.counts = ledger = Ledger()
     claims.before = gate = Gate()
-    kubelet = node.start_kubelet(call_timeout=4.0)
+    kubelet = node.start_kubelet(call_timeout=impatient)
     plugin = node.start_plugin()
     kubelet.wait_registered(node.driver)
     assert plugin.in_flight() == {("prepare",): 0, ("unprepare",): 0}
@@ -452,5 +452,5 @@ def test_a_claim_that_overruns_is_counted_as_the_kubelet_saw_it_and_stays_in_fli
     assert counted(ledger) == {"{prepare,NotInTime}": 1}
     assert plugin.in_flight() == {("prepare",): 1, ("unprepare",): 0}
     gate.open()
-    wait_until(lambda: not plugin.in_flight()["prepare",], "the claim to end", seconds=30)
+    wait_until(lambda: not plugin.in_flight()["prepare",], "the claim to end", seconds=60)
     assert counted(ledger) == {"{prepare,NotInTime}": 1}

@@ -50,7 +50,7 @@ def ask(port: int, path: str = "/healthz", method: str = "GET") -> tuple[int, by
 
 def raw(port: int, data: bytes) -> bytes:
     """Send bytes and return all that comes back."""
-    with socket.create_connection((HOST, port), timeout=30) as client:
+    with socket.create_connection((HOST, port), timeout=60) as client:
         client.sendall(data)
         return everything(client)
 
@@ -105,7 +105,7 @@ def test_other_methods_are_405(serve: Serve, method: str) -> None:
 )
 def test_garbage_ends_its_own_connection_only(serve: Serve, data: bytes) -> None:
     port = serve()
-    with socket.create_connection((HOST, port), timeout=30) as client, contextlib.suppress(OSError):
+    with socket.create_connection((HOST, port), timeout=60) as client, contextlib.suppress(OSError):
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
         assert b" 200 " not in everything(client)
@@ -130,7 +130,7 @@ def test_a_client_that_trickles_is_cut_at_its_deadline(serve: Serve) -> None:
     """A byte now and then starts every ordinary timeout anew; the deadline is of the whole request."""
     port = serve(seconds=1.0)
     stop = threading.Event()
-    with socket.create_connection((HOST, port), timeout=30) as client:
+    with socket.create_connection((HOST, port), timeout=60) as client:
 
         def trickle() -> None:
             with contextlib.suppress(OSError):
@@ -144,15 +144,15 @@ def test_a_client_that_trickles_is_cut_at_its_deadline(serve: Serve) -> None:
         finally:
             stop.set()
             thread.join()
-    wait_until(lambda: requests_in_flight() == 0, "its thread to end", seconds=30)
+    wait_until(lambda: requests_in_flight() == 0, "its thread to end", seconds=60)
 
 
 def test_a_client_that_does_not_read_is_cut_at_its_deadline(serve: Serve) -> None:
     port = serve(seconds=1.0)
-    with socket.create_connection((HOST, port), timeout=30) as client:
+    with socket.create_connection((HOST, port), timeout=60) as client:
         client.sendall(b"GET /large HTTP/1.1\r\n\r\n")
-        wait_until(lambda: requests_in_flight() == 1, "the request to be taken up", seconds=30)
-        wait_until(lambda: requests_in_flight() == 0, "its thread to end", seconds=30)
+        wait_until(lambda: requests_in_flight() == 1, "the request to be taken up", seconds=60)
+        wait_until(lambda: requests_in_flight() == 0, "its thread to end", seconds=60)
         assert len(everything(client)) < 50_000_000
 
 
@@ -160,14 +160,14 @@ def test_many_silent_clients_do_not_keep_a_probe_out(serve: Serve) -> None:
     port = serve()
     with contextlib.ExitStack() as stack:
         clients = [
-            stack.enter_context(socket.create_connection((HOST, port), timeout=30))
+            stack.enter_context(socket.create_connection((HOST, port), timeout=60))
             for _ in range(5 * MOST_CONNECTIONS)
         ]
         assert ask(port)[0] == 200
         assert requests_in_flight() <= 2 * MOST_CONNECTIONS
         # The oldest one lost its place.
         assert everything(clients[0]) == b""
-    wait_until(lambda: requests_in_flight() == 0, "all threads to end", seconds=30)
+    wait_until(lambda: requests_in_flight() == 0, "all threads to end", seconds=60)
 
 
 def test_a_slow_answer_delays_nobody_else(serve: Serve) -> None:
@@ -183,7 +183,7 @@ def test_a_slow_answer_delays_nobody_else(serve: Serve) -> None:
     thread = threading.Thread(target=lambda: answers.append(ask(port, "/slow")[1]))
     thread.start()
     try:
-        assert begun.wait(30)
+        assert begun.wait(60)
         assert ask(port)[:2] == (200, b"ok\n")
     finally:
         go_on.set()
@@ -211,14 +211,14 @@ def test_stop_ends_everything_and_frees_the_port() -> None:
     port = endpoint.port
     assert port is not None
     assert ask(port)[0] == 200
-    with socket.create_connection((HOST, port), timeout=30) as silent:
-        wait_until(lambda: requests_in_flight() == 1, "the connection to be taken", seconds=30)
+    with socket.create_connection((HOST, port), timeout=60) as silent:
+        wait_until(lambda: requests_in_flight() == 1, "the connection to be taken", seconds=60)
         endpoint.stop()
         assert everything(silent) == b""
     endpoint.stop()
-    wait_until(lambda: threading.active_count() <= threads, "our threads to end", seconds=30)
+    wait_until(lambda: threading.active_count() <= threads, "our threads to end", seconds=60)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((HOST, port), timeout=30)
+        socket.create_connection((HOST, port), timeout=60)
     again = HttpEndpoint(HOST, port, ROUTES)
     again.start()
     assert again.port == port
@@ -231,7 +231,7 @@ def test_all_addresses_means_both_families(serve: Serve) -> None:
     try:
         assert endpoint.port is not None
         for host in ("127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])):
-            with socket.create_connection((host, endpoint.port), timeout=30) as client:
+            with socket.create_connection((host, endpoint.port), timeout=60) as client:
                 client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
                 assert everything(client).endswith(b"ok\n")
     finally:

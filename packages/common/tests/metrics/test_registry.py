@@ -202,7 +202,7 @@ def test_scrapes_take_turns_and_do_not_wait_for_ever(metrics: Metrics) -> None:
     thread = threading.Thread(target=lambda: metrics.expose(30))
     thread.start()
     try:
-        assert begun.wait(30)
+        assert begun.wait(60)
         assert metrics.expose(0.01) is None
     finally:
         go_on.set()

@@ -61,7 +61,7 @@ def test_probes_do_not_wait_for_a_scrape_and_a_second_scrape_is_refused_in_time(
     thread = threading.Thread(target=table["/metrics"])
     thread.start()
     try:
-        assert begun.wait(30)
+        assert begun.wait(60)
         assert table["/healthz"]().status == 200
         assert table["/readyz"]().status == 503
         refused = table["/metrics"]()

@@ -205,8 +205,8 @@ def test_killed_in_a_prepare_the_next_start_gives_the_pf_back(node: NicNode) -> 
     assert killer.dies(Orders("kill-after", hardware[-2]), node.prepare, ref)
     assert len(node.setting(PF).vfs) == 2
     killer.start()
-    wait_until(lambda: node.setting(PF) == FOUND, "recovery", seconds=30)
-    wait_until(lambda: left(node) == [], "recovery", seconds=30)
+    wait_until(lambda: node.setting(PF) == FOUND, "recovery", seconds=60)
+    wait_until(lambda: left(node) == [], "recovery", seconds=60)
 
 
 def test_any_refusal_in_the_middle_is_undone(node: NicNode) -> None:
@@ -225,10 +225,10 @@ def test_any_refusal_in_the_middle_is_undone(node: NicNode) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_virtual_machine_that_runs_on_blocks_only_its_own_device(node: NicNode) -> None:
-    node.kubelet._call_timeout = 10
     node.start_driver()
     ref = node.nic_claim("one", PF, binding="vfio")
     node.prepare(ref)
+    node.kubelet._call_timeout = 10
     with virtual_machine(node, "vfio/3"):
         with pytest.raises(
             PrepareFailed, match=f"{PF}: unbind vfio-pci: the kernel has not returned for"
@@ -236,17 +236,19 @@ def test_a_virtual_machine_that_runs_on_blocks_only_its_own_device(node: NicNode
             node.unprepare(ref)
         assert "end the virtual machine" in str(told.value)
         assert "failed" in node.ask("claims", f"--kubelet-plugins-dir={node.plugins}")
-        node.kubelet._call_timeout = 5
         with pytest.raises(PrepareFailed, match=f"is still locked: {PF}: unbind vfio-pci"):
             node.unprepare(ref)
         # Other hardware is served, also by the next life of the driver.
         other = node.nic_claim("other", SPARE, vfs=2)
+        node.kubelet._call_timeout = 45
         node.prepare(other)
         node.kill_driver()
         node.start_driver()
+        node.unprepare(other)
+        node.kubelet._call_timeout = 10
         with pytest.raises(PrepareFailed, match=f"is still locked: {PF}: unbind vfio-pci"):
             node.unprepare(ref)
-        node.unprepare(other)
+    node.kubelet._call_timeout = 45
     wait_until(lambda: _unprepared(node, ref), "the kernel to return", seconds=60)
     assert node.setting(PF) == FOUND
     assert left(node) == []
@@ -261,10 +263,10 @@ def _unprepared(node: NicNode, ref: ClaimRef) -> bool:
 
 
 def test_what_was_blocked_is_given_back_without_another_call(node: NicNode) -> None:
-    node.kubelet._call_timeout = 2
     node.start_driver()
     ref = node.nic_claim("one", PF, binding="vfio")
     node.prepare(ref)
+    node.kubelet._call_timeout = 2
     with virtual_machine(node, "vfio/3"), pytest.raises((PrepareFailed, KubeletCallError)):
         node.unprepare(ref)
     wait_until(lambda: left(node) == [], "garbage collection", seconds=100)

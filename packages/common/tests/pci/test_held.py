@@ -29,7 +29,7 @@ def test_a_blocked_unbind_is_given_up_at_the_deadline_with_device_step_cause_and
             bus.unbind(PF, "vfio-pci")
         assert "end the virtual machine" in str(caught.value)
         assert caught.value.errno == errno.EBUSY
-        wait_until(lambda: look(nic.host.sysfs, PF).driver == "", "the link to go", seconds=30)
+        wait_until(lambda: look(nic.host.sysfs, PF).driver == "", "the link to go", seconds=60)
         assert nic.node()
     wait_free(nic)
     assert not nic.node()
@@ -58,7 +58,7 @@ def test_removing_vfs_waits_for_the_user_of_one_of_them(nic: World) -> None:
         bus.wait_group_node(VF1)
     with nic.using(VF1):
         with (
-            nic.brief() as bus,
+            nic.brief("set the number of VFs to 0") as bus,
             pytest.raises(HardwareBusy, match=f"{PF}: set the number of VFs to 0: the kernel"),
         ):
             bus.restore(PF, Setting(IGB, autoprobe=True))
@@ -102,7 +102,7 @@ def test_other_hardware_is_changed_meanwhile(nic: World) -> None:
     with nic.using(PF):
         with nic.brief() as bus, pytest.raises(HardwareBusy):
             bus.unbind(PF, "vfio-pci")
-        with nic.locks.parents(["another"], Deadline.after(20)), Bus(nic.host, patience=20) as bus:
+        with nic.locks.parents(["another"], Deadline.after(60)), Bus(nic.host, patience=60) as bus:
             bus.bring(nic.spare, Setting(IGB, autoprobe=True, vfs=(VFIO,)))
     wait_free(nic)
 
@@ -151,7 +151,7 @@ def test_a_helper_that_is_killed_is_told_and_replaced(nic: World) -> None:
         bus.unbind(PF, "igb")
         (helper,) = helpers(nic)
         os.kill(helper, 9)
-        wait_until(lambda: not helpers(nic), "its end", seconds=30)
+        wait_until(lambda: not helpers(nic), "its end", seconds=60)
         with pytest.raises(OSError, match=r"the process that does it has ended \(exit code -9\)"):
             Helper.read(bus._helper, "/dev/null", 1)  # type: ignore[arg-type]
         bus.bind(PF, "igb")

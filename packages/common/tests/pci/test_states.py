@@ -25,7 +25,7 @@ def test_fewer_vfs_than_asked_for_are_told(nic: World, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Igb, "sriov_configure", one)
     with (
-        nic.bus(seconds=0, patience=3) as bus,
+        nic.bus(seconds=0, patience=8) as bus,
         pytest.raises(HardwareNotReady, match=f"{PF}: 2 VFs: not so"),
     ):
         bus._set_numvfs(PF, 2)

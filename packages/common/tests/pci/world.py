@@ -6,6 +6,7 @@ The tests that take one are played on the simulated kernel, and on a real one by
 from __future__ import annotations
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -43,7 +44,7 @@ class World(ABC):
 
     Args:
         spare: another PF of the same kind.
-        moment: seconds that are enough for what does not block, and waited in vain for what does.
+        moment: seconds that are waited in vain for what blocks.
     """
 
     root: Path
@@ -60,17 +61,26 @@ class World(ABC):
         return self.root / "hardware" / f"{PARENT}.lock"
 
     @contextmanager
-    def bus(self, *, seconds: float = 20.0, patience: float = 20.0) -> Iterator[Bus]:
+    def bus(self, *, seconds: float = 60.0, patience: float = 60.0) -> Iterator[Bus]:
         """A bus inside the parent's lock; short times are for what blocks for ever."""
         deadline = Deadline.after(seconds)
         with self.locks.parents([PARENT], deadline), Bus(self.host, patience=patience) as bus:
             yield bus
 
     @contextmanager
-    def brief(self) -> Iterator[Bus]:
-        """A bus for what blocks for ever."""
-        with self.bus(seconds=self.moment, patience=self.moment) as bus:
+    def brief(self, step: str = "unbind vfio-pci") -> Iterator[Bus]:
+        """A bus for what blocks for ever: its deadline passes as soon as its helper has begun ``step`` of the PF."""
+        deadline, begun = Deadline.after(60), f"{PF}: {step}".encode()
+
+        def give_up() -> None:
+            wait_until(lambda: begun in self.lock_file.read_bytes(), step)
+            deadline.end()
+
+        with self.locks.parents([PARENT], deadline), Bus(self.host, patience=0) as bus:
+            thread = threading.Thread(target=give_up)
+            thread.start()
             yield bus
+            thread.join()
 
     def outsider(self, path: str, value: str) -> None:
         """Write past everything of ours, as an administrator does."""
@@ -110,9 +120,9 @@ def helpers(nic: World) -> set[int]:
 
 def wait_free(nic: World) -> None:
     """Wait until nobody has the parent's lock, and nothing is left of who had it."""
-    with nic.locks.parents([PARENT], Deadline.after(30)):
+    with nic.locks.parents([PARENT], Deadline.after(60)):
         pass
-    wait_until(lambda: not helpers(nic), "the helper's end", seconds=30)
+    wait_until(lambda: not helpers(nic), "the helper's end", seconds=60)
     assert nic.lock_file.read_bytes() == b""
 
 

@@ -29,7 +29,7 @@ METHODS = (
     "/nobody/Nothing",
     "",
 )
-PATIENCE = 30
+PATIENCE = 60
 UIDS = ("uid-c0", "uid-c1", "uid-unknown", "", "../../etc/passwd", "a/b", "a\nb", "a" * 200, "\0", "ü")
 Request = tuple[str, bytes]
 

@@ -201,7 +201,7 @@ class Ear:
             assert self._news.wait_for(lambda: any(event.action == action for event in self.heard), 30)
 
     def join(self) -> None:
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 
@@ -293,11 +293,11 @@ def test_a_simulator_that_was_killed_is_waited_for(short_tmp: Path) -> None:
         left.bind(str(client.path))  # nobody listens, as after a kill
     assert not client.wait(0.2)
     found: list[bool] = []
-    waiting = threading.Thread(target=lambda: found.append(client.wait(30)))
+    waiting = threading.Thread(target=lambda: found.append(client.wait(60)))
     waiting.start()
     with socket.socket(socket.AF_UNIX) as alive:
         alive.bind(str(short_tmp / "new"))
         alive.listen()
         (short_tmp / "new").rename(client.path)
-        waiting.join(30)
+        waiting.join(60)
     assert found == [True]

@@ -35,7 +35,7 @@ def begin(call: Callable[[], object]) -> threading.Thread:
 
 
 def end(thread: threading.Thread) -> None:
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -51,7 +51,7 @@ def test_an_unbind_waits_for_the_user(kernel: Kernel, node: str) -> None:
     kernel.hub.listen(heard.append)
     close = kernel.open_node(node)
     thread = begin(lambda: kernel.write("bus/pci/drivers/vfio-pci/unbind", TOY))
-    wait_until(lambda: unbound(kernel, TOY) and heard, "the unbind to begin", seconds=30)
+    wait_until(lambda: unbound(kernel, TOY) and heard, "the unbind to begin", seconds=60)
     assert [(event.action, event.subsystem) for event in heard] == [("remove", "vfio-dev")]
     assert (kernel.machine.dev.root / "vfio/9").exists()
     assert not (kernel.machine.dev.root / "vfio/devices/vfio0").exists()
@@ -71,7 +71,7 @@ def test_whatever_needs_the_devices_lock_waits_too(kernel: Kernel) -> None:
         ("bus/pci/drivers_probe", TOY),
     ]
     threads = [begin(lambda: kernel.write(*writes[0]))]
-    wait_until(lambda: unbound(kernel, TOY), "the unbind to begin", seconds=30)
+    wait_until(lambda: unbound(kernel, TOY), "the unbind to begin", seconds=60)
     threads += [begin(partial(kernel.write, *write)) for write in writes[1:]]
     kernel.write(f"{PCI}/{PF}/sriov_numvfs", "1")
     assert all(thread.is_alive() for thread in threads)
@@ -88,7 +88,7 @@ def test_removing_vfs_waits_for_the_user_of_one(kernel: Kernel) -> None:
     to_vfio(kernel, VF0)
     close = kernel.open_node(f"vfio/{kernel.machine.functions[VF0].spec.iommu_group}")
     thread = begin(lambda: kernel.write(f"{PCI}/{PF}/sriov_numvfs", "0"))
-    wait_until(lambda: unbound(kernel, VF0), "the removal to begin", seconds=30)
+    wait_until(lambda: unbound(kernel, VF0), "the removal to begin", seconds=60)
     assert kernel.machine.functions[PF].num_vfs == 2
     close()
     end(thread)
@@ -111,7 +111,7 @@ def test_who_waits_when_the_machine_is_switched_off_is_told(kernel: Kernel, refu
     thread = begin(
         lambda: codes.append(refusal(lambda: kernel.write("bus/pci/drivers/vfio-pci/unbind", TOY)))
     )
-    wait_until(lambda: unbound(kernel, TOY), "the unbind to begin", seconds=30)
+    wait_until(lambda: unbound(kernel, TOY), "the unbind to begin", seconds=60)
     kernel.reboot()
     end(thread)
     assert codes == [errno.EIO]

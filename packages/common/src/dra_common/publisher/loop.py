@@ -43,7 +43,8 @@ class Publisher:
         drops: what was told of fields that the server does not store; None = nothing yet.
         on_dropped: told of each new set of fields that the server does not store as they are sent, in the publisher's
             thread: what made the slices can make them again without these features.
-        on_back: told that the server is back after trouble: it may be another one by now. From any thread of this.
+        on_back: told that the server may be another one by now: it is back after trouble, or a watch did not go on
+            from one that ended as agreed. From any thread of this.
     """
 
     def __init__(  # noqa: PLR0913 - what it connects, wired once, in the composition root

@@ -19,6 +19,13 @@ log = logging.getLogger(__name__)
 _BREATH = 0.1
 """Seconds between a watch that ended as agreed and the next one."""
 
+_AGREED = 240.0
+"""Seconds that a watch lasts at least when nobody cuts it short: the client asks for so much, or more.
+
+A kube-apiserver that is told to stop ends its watches in good order, too; behind a load balancer the next one is opened
+at once, perhaps by a server of another version.
+"""
+
 _WORTH_TELLING = 2
 """Failures in a row, without an event between them."""
 
@@ -40,10 +47,12 @@ class Watcher:
         selector: field selector of the slices to watch.
         on_change: called for each event but bookmarks, in this thread.
         on_gone: called when a new list is needed; the answer is :meth:`start_from`.
-        on_back: called when a watch is open again after one that was not ended in good order.
+        on_back: called when a watch is open, unless the one before it ended as agreed: the server may be another one
+            than before. A change of it from here on cuts this watch.
         is_known: whether somebody told of this trouble already, who is to tell its end too.
         backoff: pauses after a watch that failed or gave nothing.
         pacer: how often a watch may begin, whatever became of those before.
+        agreed: seconds that a watch lasts if nobody cuts it short.
     """
 
     def __init__(  # noqa: PLR0913 - what it connects, wired once, by the publisher
@@ -57,17 +66,19 @@ class Watcher:
         is_known: Callable[[Exception], bool] = lambda _error: False,
         backoff: Backoff,
         pacer: Pacer | None = None,
+        agreed: float = _AGREED,
     ) -> None:
         self._api, self._query = api, {"fieldSelector": selector}
         self._on_change, self._on_gone, self._on_back = on_change, on_gone, on_back
         self._is_known = is_known
-        self._backoff, self._pacer = backoff, pacer or Pacer()
+        self._backoff, self._pacer, self._agreed = backoff, pacer or Pacer(), agreed
         self._version = ""
         self._listed = threading.Condition()
         self._stopping = threading.Event()
         self._failures = 0
         self._told = False
         self._deaf = False
+        self._unsure = True
         self._stream: EventStream | None = None
 
     def start_from(self, version: str) -> None:
@@ -122,10 +133,11 @@ class Watcher:
     def _follow(self) -> bool:
         """Take the events of one watch; returns whether it was of any use."""
         heard, self._deaf, began = False, False, time.monotonic()
+        unsure, self._unsure = self._unsure, True
         self._stream = self._api.watch(SLICES, query=self._query, resource_version=self._version)
         try:
             with self._stream as events:
-                if self._failures:
+                if unsure:
                     self._on_back()
                 # Asked after the request is under way: from here on stop() can end it.
                 for event in () if self._stopping.is_set() else events:
@@ -133,6 +145,7 @@ class Watcher:
                         break
                     heard = True
                     self._take(event)
+            self._unsure = time.monotonic() - began < self._agreed
         finally:
             lasted = time.monotonic() - began > self._backoff.most
             self._deaf = lasted and not heard

@@ -158,6 +158,6 @@ def config(
     }
 
 
-def soon(seconds: float = 10) -> Deadline:
+def soon(seconds: float = 60) -> Deadline:
     """Return a deadline that a test never reaches unless it means to."""
     return Deadline.after(seconds)

@@ -11,7 +11,7 @@ T = TypeVar("T")
 _PAUSE = 0.02
 
 
-def wait_until(condition: Callable[[], T], what: str, *, seconds: float = 10.0, pause: float = _PAUSE) -> T:
+def wait_until(condition: Callable[[], T], what: str, *, seconds: float = 60.0, pause: float = _PAUSE) -> T:
     """Return the first true value of ``condition()``. Raises TimeoutError that names ``what``.
 
     It is asked each ``pause`` seconds, for ``seconds`` at most.

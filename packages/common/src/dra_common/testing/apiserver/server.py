@@ -199,7 +199,7 @@ class FakeApiServer:
         """How many watches are open."""
         return len(self._store.subscriptions)
 
-    def wait_for(self, predicate: Callable[[], T], timeout: float = 10.0, what: str = "") -> T:
+    def wait_for(self, predicate: Callable[[], T], timeout: float = 60.0, what: str = "") -> T:
         """Wait until ``predicate()`` is true and return its value. Raises TimeoutError with the last requests."""
         deadline = time.monotonic() + timeout
         # Not under the lock: the predicate may itself ask this server.

@@ -34,6 +34,7 @@ class Idle:
         wakeups: times a second that a thread of it gave up the processor and got it again.
         lines: that it logged, from the beginning of the mood until it was over.
         requests: that it sent while the mood lasted.
+        seconds: that the mood lasted.
     """
 
     mood: str
@@ -41,6 +42,7 @@ class Idle:
     wakeups: float
     lines: int
     requests: int
+    seconds: float
 
 
 def idle(here: World, mood: Mood, seconds: float) -> Idle:
@@ -66,7 +68,7 @@ def idle(here: World, mood: Mood, seconds: float) -> Idle:
         "the good news",
         seconds=_RECOVERY,
     )
-    return Idle(mood.name, 100 * cpu / lasted, wakeups / lasted, len(told()), requests)
+    return Idle(mood.name, 100 * cpu / lasted, wakeups / lasted, len(told()), requests, lasted)
 
 
 def wipe(api: FakeApiServer) -> None:

@@ -25,7 +25,7 @@ class Gate:
         if not self._opened.wait(60):
             raise TimeoutError(f"nobody opened the gate for {ref}")
 
-    def wait_for(self, claims: int, timeout: float = 10.0) -> None:
+    def wait_for(self, claims: int, timeout: float = 60.0) -> None:
         """Wait until so many more claims have arrived. Raises TimeoutError."""
         for number in range(claims):
             if not self._arrived.acquire(timeout=timeout):

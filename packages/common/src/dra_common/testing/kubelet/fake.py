@@ -102,7 +102,7 @@ class FakeKubelet:
         """Why registrations failed, since the last start."""
         return self._registrar.refusals
 
-    def wait_registered(self, driver: str, timeout: float = 10.0) -> Registered:
+    def wait_registered(self, driver: str, timeout: float = 60.0) -> Registered:
         """Wait until the driver is registered and connected. Raises TimeoutError with the refusals so far."""
 
         def find() -> Registered | None:
@@ -110,7 +110,7 @@ class FakeKubelet:
 
         return self._wait(find, timeout, f"{driver} to register")
 
-    def wait_deregistered(self, driver: str, timeout: float = 10.0) -> None:
+    def wait_deregistered(self, driver: str, timeout: float = 60.0) -> None:
         """Wait until no instance of the driver is registered. Raises TimeoutError."""
         self._wait(
             lambda: not any(each.driver == driver for each in self.registered),
@@ -118,7 +118,7 @@ class FakeKubelet:
             f"{driver} to deregister",
         )
 
-    def wait_disconnected(self, driver: str, timeout: float = 10.0) -> None:
+    def wait_disconnected(self, driver: str, timeout: float = 60.0) -> None:
         """Wait until there is no connection to the driver, registered or not. Raises TimeoutError."""
         self._wait(
             lambda: not any(each.driver == driver and each.connected for each in self.registered),
