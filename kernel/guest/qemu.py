@@ -10,12 +10,20 @@ from pathlib import Path
 from guest.parts import Parts
 
 # A network card with SR-IOV behind a port with access control (ACS), so that each function has an IOMMU group of its
-# own; and one behind a port without, where all are one group.
+# own; one behind a port without, where all are one group. A display with card and render node behind a switch; one
+# with a card only, and a free slot for it.
 DEVICES = (
     "pcie-root-port,id=port1,chassis=1,slot=1",
     "igb,bus=port1,id=igb0",
     "pcie-root-port,id=port9,chassis=9,slot=9,disable-acs=on",
     "igb,bus=port9,id=igb1",
+    "pcie-root-port,id=port2,chassis=2,slot=2",
+    "x3130-upstream,bus=port2,id=up0",
+    "xio3130-downstream,bus=up0,id=down0,chassis=3,slot=3",
+    "virtio-gpu-pci,bus=down0,id=gpu0",
+    "pcie-root-port,id=port4,chassis=4,slot=4",
+    "bochs-display,bus=port4,id=bochs0",
+    "pcie-root-port,id=port5,chassis=5,slot=5,mem-reserve=32M",
 )
 # q35 with an IOMMU. Software emulation always: KVM is not on every machine, and where it is a software variant
 # Debian's kernels do not start. Nehalem starts cold code faster than newer models.
@@ -25,9 +33,10 @@ MACHINE = """
     -cpu Nehalem -smp 2 -m 2G
     -device intel-iommu,intremap=on,caching-mode=on
 """
-# panic=-1: the guest restarts at once when its kernel panics, and with -no-reboot that ends QEMU.
+# panic=-1: the guest restarts at once when its kernel panics, and with -no-reboot that ends QEMU. no_timer_check: on a
+# busy machine the timer ticks too late for the kernel's test of it, which panics.
 APPEND = """
-    console=ttyS0 8250.nr_uarts=3 panic=-1 oops=panic intel_iommu=on quiet
+    console=ttyS0 8250.nr_uarts=3 panic=-1 oops=panic intel_iommu=on no_timer_check quiet
     mitigations=off audit=0 apparmor=0 selinux=0 nokaslr tsc=reliable random.trust_cpu=on cryptomgr.notests
 """
 

@@ -14,7 +14,9 @@ DRIVERS = SYSFS / "bus" / "pci" / "drivers"
 MODULES = ("igb", "igbvf", "vfio-pci", "pci-stub")
 IGB = "0x10c9\n"
 KOBJECT_UEVENT = 15
-BUFFER = 4 * 1024 * 1024
+# Thousands of events. SO_RCVBUFFORCE (asm-generic/socket.h) may pass the limit of the system (socket(7)).
+SO_RCVBUFFORCE = 33
+BUFFER = 8 * 1024 * 1024
 # Any device that nobody else speaks of.
 MARKER = SYSFS / "devices" / "virtual" / "mem" / "null" / "uevent"
 
@@ -44,7 +46,7 @@ class Uevents:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, KOBJECT_UEVENT)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         self._socket.settimeout(60)
         self._socket.bind((0, 1))
 
