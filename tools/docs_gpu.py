@@ -17,6 +17,7 @@ from dra_common.holds import FileHolds
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
 from dra_common.model import ClaimRef, Device
+from dra_common.parents import FileParents
 from dra_common.records import FileRecords, claims_folder
 from dra_common.simulate import SimulatedHost, Simulator, find_profile, list_profiles
 from dra_common.testing.bench import Bell, FakeClaims
@@ -129,7 +130,13 @@ def _prepare(root: Path) -> None:
     shared = SharedSpecDir(
         root / "var/run/cdi", root / "etc/cdi", data / "adopted", driver.cdi_vendor, driver.cdi_classes
     )
-    state = State(FileRecords(claims_folder(data)), FileHolds(data / "held"), specs, shared)
+    state = State(
+        FileRecords(claims_folder(data)),
+        FileHolds(data / "held"),
+        specs,
+        shared,
+        FileParents(data / "hardware"),
+    )
     host = SimulatedHost(root / "machine", dev_root="/dev")
     lifecycle = Lifecycle(driver, host, state, Bell(), _BOOT)
     locks = FileLocks(claims_folder(data), data / "hardware")

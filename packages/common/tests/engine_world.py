@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dra_common.errors import DraError
-from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, DeviceNode, Edits, Phase, PlannedDevice
+from dra_common.model import (
+    ClaimRecord,
+    ClaimRef,
+    ContainerEdits,
+    DeviceNode,
+    Edits,
+    Phase,
+    PlannedDevice,
+)
 from dra_common.testing.bench import Bench, config, soon
 from dra_common.testing.cdi import resolve
 from dra_common.testing.knobs import MOST, Knob, KnobDriver
@@ -18,6 +26,10 @@ DEVICES = ("a", "b", "c")
 """Each taken whole, or looked at by an administrator."""
 SHARED = "shared"
 """A device that several claims have a share of."""
+SPLIT = "s"
+"""A device that is given whole, or in 2 or 3 parts: as ``s-x2`` and ``s-x3``."""
+ALL = (*DEVICES, SHARED, SPLIT)
+_PARENT = f"parent-{SPLIT}"
 
 
 class MoodyKnobs(KnobDriver):
@@ -49,6 +61,10 @@ class Ask:
         return frozenset(device for device, _ in self.parts)
 
     @property
+    def knobs(self) -> frozenset[str]:
+        return frozenset(knob(device) for device in self.devices)
+
+    @property
     def exclusive(self) -> frozenset[tuple[str, str]]:
         """What nobody else may have at the same time."""
         return frozenset(part for part in self.parts if part[1] != "admin")
@@ -59,6 +75,11 @@ class Ask:
 
     def results(self) -> list[dict[str, Any]]:
         return [{"device": device, **_way(how)} for device, how in self.parts]
+
+
+def knob(device: str) -> str:
+    """Return the hardware of a device."""
+    return device.partition("-x")[0]
 
 
 def _way(how: str) -> dict[str, Any]:
@@ -79,12 +100,13 @@ class World:
     """One node, two instances of the driver on its state, the claims that come and go, and what was promised."""
 
     def __init__(self, root: Path, asks: tuple[Ask, ...]) -> None:
-        bench = Bench(root, (*DEVICES, SHARED))
+        bench = Bench(root, ALL)
+        bench.make_splittable(SPLIT)
         bench.driver = self.driver = MoodyKnobs()
         bench.start()
         self.instances = [bench, copy.copy(bench)]
         self.instances[1].start()
-        for device in (*DEVICES, SHARED):
+        for device in ALL:
             bench.knob(device).write_text(f"{self.base}\n")
         self.root, self.asks = root, asks
         self.promises: dict[str, Promise] = {}
@@ -172,11 +194,34 @@ class World:
             not self.driver.broken
             and (self.bench.claims.down is None or self.bench.lifecycle.peek(ref.uid))
             and ask.level <= MOST
-            and all(self.bench.knob(device).exists() for device in ask.devices)
+            and all(self.bench.knob(device).exists() for device in ask.knobs)
+            and self._has_room(ref.uid, ask)
             and {*taken} <= {None, ref.uid}
             and (promise is None or promise.nature == self._nature(ref.uid))
             and not any(isinstance(record, Exception) for record in self.records().values())
         )
+
+    def _has_room(self, uid: str, ask: Ask) -> bool:
+        """Whether nobody is in the way of a claim for the device that can be split."""
+        wanted = [device for device in ask.devices if knob(device) == SPLIT]
+        users = [(record.ref.uid, use) for record in self._current() for use in record.plan.uses]
+        if not wanted:
+            return True
+        if not {*self._noted()} <= {uid, *(user for user, _ in users)}:
+            return False  # somebody whose record is lost
+        others = [use for user, use in users if user != uid]
+        parts = int(wanted[0].partition("-x")[2] or 0)
+        if others:
+            return {use.mode for use in others} == {f"x{parts}"} and len(others) < parts
+        return self.bench.split(SPLIT) == 0 or bool(users)
+
+    def _noted(self) -> Collection[str]:
+        """Who has the device that can be split, by its own file."""
+        try:
+            mode = self.bench.parents.load(_PARENT)
+        except DraError:
+            return ()
+        return mode.holders if mode and mode.boot_id == self.bench.lifecycle.boot_id else ()
 
     def _check_refusal(self, error: Exception, *, must: bool) -> None:
         assert not must or self.busy, f"refused without a reason: {error}"
@@ -212,6 +257,11 @@ class World:
             for part in self.ask(uid).exclusive:
                 assert part not in owners, f"{part} was given to {owners[part]} and to {uid}"
                 owners[part] = uid
+        uses = [
+            use for record in self._current() for use in record.plan.uses if record.ref.uid in self.promises
+        ]
+        assert len({use.mode for use in uses}) <= 1, f"given in two modes at once: {uses}"
+        assert len({use.part for use in uses}) == len(uses), f"a part was given twice: {uses}"
 
     def check_what_was_promised_is_on_record(self) -> None:
         for uid, promise in self.promises.items():
@@ -231,25 +281,36 @@ class World:
             if promise.usable and promise.nature == self._nature(uid):
                 ids = [name for names in promise.ids for name in names]
                 nodes = set(resolve(ids, [self.root / "cdi"]).device_nodes) if ids else set()
-                mine = {f"/dev/{device}" for device in self.ask(uid).devices}
+                mine = {f"/dev/{device}" for device in self.ask(uid).knobs}
                 assert mine <= nodes <= {*mine, "/dev/spy"}, f"{uid} gets {nodes}"
 
     def check_hardware_is_as_recorded(self) -> None:
         changed: dict[str, set[int]] = {}
-        current = [
-            record
-            for record in self.records().values()
-            if isinstance(record, ClaimRecord) and record.boot_id == self.bench.lifecycle.boot_id
-        ]
-        for record in current:
+        for record in self._current():
             for planned in record.plan.devices:
                 if planned.undo:
                     sure = self.bench.lifecycle.is_current(record)
                     level, before = (int(str(planned.undo[name])) for name in ("level", "before"))
                     changed[planned.allocated.device] = {level} if sure else {level, before}
-        for device in {*DEVICES, SHARED} - self.strange:
+        for device in {*ALL} - self.strange:
             if self.bench.knob(device).exists():
                 assert self.bench.level(device) in changed.get(device, {self.base}), f"{device}: {changed}"
+        self._check_split()
+
+    def _check_split(self) -> None:
+        """The device is split as its claims need it, and whole without any."""
+        users = [record for record in self._current() for use in record.plan.uses if use.after]
+        wanted = {int(str(use.after)) for record in users for use in record.plan.uses}
+        if not any(self.bench.lifecycle.is_current(record) for record in users):
+            wanted.add(0)
+        if SPLIT not in self.strange:
+            assert self.bench.split(SPLIT) in wanted, f"{users}"
+
+    def _current(self) -> list[ClaimRecord]:
+        """The records of this boot."""
+        boot_id = self.bench.lifecycle.boot_id
+        records = (record for record in self.records().values() if isinstance(record, ClaimRecord))
+        return [record for record in records if record.boot_id == boot_id]
 
     # ------------------------------------------------------------------ what befalls the node
 
@@ -258,7 +319,7 @@ class World:
         self.strange.add(device)
 
     def plug_all(self) -> None:
-        for device in (*DEVICES, SHARED):
+        for device in ALL:
             if not self.bench.knob(device).exists():
                 self.bench.knob(device).write_text(f"{self.base}\n")
 
@@ -268,8 +329,14 @@ class World:
         path = self.root / f"state/claims/{ref.uid}.json"
         if path.exists():
             path.write_bytes(data)
-            self.strange |= self.ask(ref.uid).devices
+            self.strange |= self.ask(ref.uid).knobs
             self.promises.pop(ref.uid, None)
+
+    def damage_mode(self, data: bytes) -> None:
+        """Somebody wrote over what the device that can be split is used for; only good records can tell it again."""
+        path = self.root / f"state/hardware/{_PARENT}.json"
+        if path.exists() and SPLIT not in self.strange:
+            path.write_bytes(data)
 
     def lose_specs(self) -> None:
         """Somebody empties the folder of the container runtime; the next answer has to resolve again."""
@@ -282,9 +349,9 @@ class World:
         """A power cut loses links that were not yet on the disk: nobody waits for them."""
         for link in (self.root / "state/held").iterdir() if power_cut else ():
             link.unlink()
-        gone = [name for name in (*DEVICES, SHARED) if not self.bench.knob(name).exists()]
+        gone = [name for name in ALL if not self.bench.knob(name).exists()]
         self.bench.reboot()
-        for name in {*DEVICES, SHARED} - {*gone}:
+        for name in {*ALL} - {*gone}:
             self.bench.knob(name).write_text(f"{self.base}\n")
         self.instances[1] = copy.copy(self.bench)
         self.instances[1].start()
@@ -299,9 +366,10 @@ class World:
             self.unprepare(number)
             assert ref.uid not in self.promises
         self.recover()
-        assert self.bench.leftovers() == []
+        # What was set aside of hardware goes with the next claim that uses it.
+        assert [name for name in self.bench.leftovers() if ".corrupt-" not in name] == []
         self.check_hardware_is_as_recorded()
-        ref = self.bench.claim("last", *DEVICES, SHARED, config=[config(3)])
-        assert len(self.bench.engine.prepare(ref, soon())) == len(DEVICES) + 1
+        ref = self.bench.claim("last", *ALL, config=[config(3)])
+        assert len(self.bench.engine.prepare(ref, soon())) == len(ALL)
         self.bench.engine.unprepare(ref, soon())
         assert self.bench.leftovers() == []

@@ -318,7 +318,7 @@ def refused(gpu: str) -> Producer:
         with Simulator(SIMULATION, find_profile(SIMULATION, "unbound-and-vfio"), root):
             hardware: Mapping[str, Gpu] = DRIVER.discover(SimulatedHost(root), only=[gpu]).hardware
         with pytest.raises(DeviceRefused) as caught:
-            DRIVER.plan([Wanted(Allocated("gpu", "node-1", gpu))], hardware)
+            DRIVER.plan([Wanted(Allocated("gpu", "node-1", gpu))], hardware, {})
         return str(caught.value)
 
     return produce

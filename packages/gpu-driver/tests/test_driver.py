@@ -49,15 +49,15 @@ def test_from_a_claim_to_container_edits(flex_tree: SysTree) -> None:
     want = wanted(PF)
     assert DRIVER.locks(want) == ()
     hardware = DRIVER.discover(host, [PF]).hardware
-    plan = DRIVER.plan([want], hardware)
+    plan = DRIVER.plan([want], hardware, {})
     DRIVER.apply(plan, host)
     DRIVER.apply(plan, host)
     (device,) = plan.devices
     edits = DRIVER.edits(device, hardware[PF], host.dev_root)
     assert [node.path for node in edits["gpu"].device_nodes] == ["/dev/dri/card1", "/dev/dri/renderD128"]
     assert DRIVER.static_edits(hardware[PF], host.dev_root) == edits
-    DRIVER.revert(plan, host)
-    DRIVER.revert(plan, host)
+    DRIVER.revert(plan, host, frozenset())
+    DRIVER.revert(plan, host, frozenset())
 
 
 def test_hardware_is_never_written(flex_tree: SysTree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,9 +65,9 @@ def test_hardware_is_never_written(flex_tree: SysTree, monkeypatch: pytest.Monke
     before = {path: path.lstat().st_mtime_ns for path in flex_tree.root.rglob("*")}
     for admin in (False, True):
         hardware = DRIVER.discover(host, [PF]).hardware
-        plan = DRIVER.plan([wanted(PF, admin=admin)], hardware)
+        plan = DRIVER.plan([wanted(PF, admin=admin)], hardware, {})
         DRIVER.apply(plan, host)
-        DRIVER.revert(plan, host)
+        DRIVER.revert(plan, host, frozenset())
     assert {path: path.lstat().st_mtime_ns for path in flex_tree.root.rglob("*")} == before
 
 
@@ -75,12 +75,12 @@ def test_refusals_reach_the_caller(flex_tree: SysTree) -> None:
     host = flex_tree.host
     hardware = DRIVER.discover(host).hardware
     with pytest.raises(DeviceRefused, match="vfio-pci"):
-        DRIVER.plan([wanted(VF)], hardware)
+        DRIVER.plan([wanted(VF)], hardware, {})
     newer = Plan((PlannedDevice(Allocated("r", "node-1", PF), undo={"numvfs": 4}),))
     with pytest.raises(DeviceRefused, match=PF):
         DRIVER.apply(newer, host)
     with pytest.raises(HostError, match=PF):
-        DRIVER.revert(newer, host)
+        DRIVER.revert(newer, host, frozenset())
 
 
 def test_a_description_is_json(flex_tree: SysTree) -> None:

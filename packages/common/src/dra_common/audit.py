@@ -84,11 +84,12 @@ class _Seen:
     unfinished_specs: frozenset[str]
     unfinished: frozenset[str]
     locks: frozenset[str]
+    modes: frozenset[str]
 
     def uids(self) -> frozenset[str]:
         """Everybody who is named anywhere."""
         holders = frozenset(self.holders.values())
-        left = self.specs | self.shared | self.unfinished_specs | self.unfinished | self.locks
+        left = self.specs | self.shared | self.unfinished_specs | self.unfinished | self.locks | self.modes
         return self.records | self.aside | holders | left
 
     def belongs_to_nobody(self, uid: str) -> bool:
@@ -141,6 +142,7 @@ class Audit(Generic[H]):
             unfinished_specs=specs.unfinished_uids(),
             unfinished=records.unfinished_uids(),
             locks=self.locks.abandoned_uids(),
+            modes=self.lifecycle.modes.holders(),
             records=frozenset(records.uids()),
             aside=records.set_aside_uids(),
         )
@@ -267,6 +269,11 @@ class Audit(Generic[H]):
             yield Finding(Kind.TEMPORARY, uid, text, _REPAIR, partial(self.state.specs.drop_unfinished, uid))
 
     def _orphan(self, uid: str, seen: _Seen) -> Iterator[Finding]:
+        if uid in seen.modes:
+            parents = ", ".join(self.lifecycle.modes.used_by(uid))
+            text = f"hardware {parents} is set for a claim that this node does not know"
+            yield Finding(Kind.ORPHAN, uid, text, "start the driver: it gives the hardware back")
+            return
         held = sorted(_shown(key) for key, holder in seen.holders.items() if holder == uid)
         left = [f"device {name} is held" for name in held]
         left += ["there is a CDI file"] if uid in seen.specs | seen.unfinished_specs else []

@@ -1,4 +1,4 @@
-"""Claim records as bytes, whole and checkable.
+"""Records as bytes, whole and checkable: of claims, and of parents in a mode.
 
 .. code-block:: text
 
@@ -12,63 +12,84 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from dra_common.errors import CorruptRecord, NewerRecord
-from dra_common.model import SCHEMA, ClaimRecord
+from dra_common.model import SCHEMA, ClaimRecord, ParentMode
 
-_ADAPTER: TypeAdapter[ClaimRecord] = TypeAdapter(ClaimRecord)
 _UNKNOWN, _ADOPTED = "unknown", "adopted"
 
-
-def encode(record: ClaimRecord) -> bytes:
-    """Return the bytes of a record's file."""
-    whole = _overlaid({"schema": SCHEMA, "sha256": "", "record": _known(record)}, record.unknown)
-    return json.dumps({**whole, "sha256": _checksum(whole["record"])}).encode() + b"\n"
+R = TypeVar("R", ClaimRecord, ParentMode)
 
 
-def decode(data: bytes, *, name: str) -> ClaimRecord:
-    """Return the record in ``data``; fields that this release does not know are kept in it.
+class Codec(Generic[R]):
+    """The bytes of one kind of record.
 
-    Raises CorruptRecord (not JSON, wrong checksum, fields missing), NewerRecord (written by a newer release).
+    Args:
+        kind: the record; what a release does not know of it goes into its field ``unknown``.
+        silent: what is not written of a record, as pydantic's ``exclude``.
     """
-    try:
-        envelope = _envelope(data, name)
-        record = _record(envelope, name)
-        known: dict[str, JsonValue] = {"schema": SCHEMA, "sha256": "", "record": _known(record)}
-        return replace(record, unknown=_beyond(envelope, known))
-    except RecursionError as error:
-        msg = f"record {name} is not JSON of ours: {error}"
-        raise CorruptRecord(msg) from error
+
+    def __init__(self, kind: type[R], silent: Callable[[R], Mapping[str, Any]]) -> None:
+        self._adapter: TypeAdapter[R] = TypeAdapter(kind)
+        self._exclude: Callable[[R], Mapping[str, Any]] = silent
+
+    def encode(self, record: R) -> bytes:
+        """Return the bytes of a record's file."""
+        whole = _overlaid({"schema": SCHEMA, "sha256": "", "record": self.to_json(record)}, record.unknown)
+        return json.dumps({**whole, "sha256": _checksum(whole["record"])}).encode() + b"\n"
+
+    def decode(self, data: bytes, *, name: str) -> R:
+        """Return the record in ``data``; fields that this release does not know are kept in it.
+
+        Raises CorruptRecord (not JSON, wrong checksum, fields missing), NewerRecord (written by a newer release).
+        """
+        try:
+            envelope = _envelope(data, name)
+            record = self._record(envelope, name)
+            known: dict[str, JsonValue] = {"schema": SCHEMA, "sha256": "", "record": self.to_json(record)}
+            return replace(record, unknown=_beyond(envelope, known))
+        except RecursionError as error:
+            msg = f"record {name} is not JSON of ours: {error}"
+            raise CorruptRecord(msg) from error
+
+    def to_json(self, record: R) -> dict[str, Any]:
+        """Return what a record says, for people and tools, without what this release does not know."""
+        dumped: dict[str, Any] = self._adapter.dump_python(record, mode="json", exclude=self._exclude(record))
+        return dumped
+
+    def _record(self, envelope: Mapping[str, Any], name: str) -> R:
+        body = envelope["record"]
+        if envelope["sha256"] != _checksum(body):
+            msg = f"record {name} fails its checksum"
+            raise CorruptRecord(msg)
+        try:
+            return self._adapter.validate_python(
+                {key: value for key, value in body.items() if key != _UNKNOWN}
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            msg = f"record {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise CorruptRecord(msg) from error
 
 
-def to_json(record: ClaimRecord) -> dict[str, Any]:
-    """Return what a record says, for people and tools, without what this release does not know."""
-    return _known(record)
+def _silent(record: ClaimRecord) -> Mapping[str, Any]:
+    """Say of few claims what no release before knew: it need not be in every record."""
+    silent: dict[str, Any] = {_UNKNOWN: True}
+    if not record.adopted:
+        silent[_ADOPTED] = True
+    if not record.plan.uses:
+        silent["plan"] = {"devices": {"__all__": {"use"}}}
+    return silent
 
 
-def _known(record: ClaimRecord) -> dict[str, Any]:
-    # Said of adopted claims only: what no release before knew, it need not carry in every record.
-    silent = {_UNKNOWN} if record.adopted else {_UNKNOWN, _ADOPTED}
-    dumped: dict[str, Any] = _ADAPTER.dump_python(record, mode="json", exclude=silent)
-    return dumped
-
-
-def _record(envelope: Mapping[str, Any], name: str) -> ClaimRecord:
-    body = envelope["record"]
-    if envelope["sha256"] != _checksum(body):
-        msg = f"record {name} fails its checksum"
-        raise CorruptRecord(msg)
-    try:
-        return _ADAPTER.validate_python({key: value for key, value in body.items() if key != _UNKNOWN})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        msg = f"record {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise CorruptRecord(msg) from error
+CLAIMS = Codec(ClaimRecord, _silent)
+PARENTS = Codec(ParentMode, lambda _: {_UNKNOWN: True})
+encode, decode, to_json = CLAIMS.encode, CLAIMS.decode, CLAIMS.to_json
 
 
 def _envelope(data: bytes, name: str) -> dict[str, Any]:

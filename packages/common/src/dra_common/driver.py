@@ -14,6 +14,7 @@ from dra_common.model import (
     CounterSet,
     Device,
     Edits,
+    ParentMode,
     Plan,
     PlannedDevice,
     PreparedDevice,
@@ -117,17 +118,28 @@ class Driver(Protocol[H]):
     def locks(self, wanted: Wanted) -> tuple[str, ...]:
         """Name the hardware parents that must be locked before hardware is read for this result."""
 
-    def plan(self, wanted: Sequence[Wanted], hardware: Mapping[str, H]) -> Plan:
+    def plan(
+        self, wanted: Sequence[Wanted], hardware: Mapping[str, H], modes: Mapping[str, ParentMode]
+    ) -> Plan:
         """Decide for a whole claim; every device of ``wanted`` is in ``hardware``.
 
-        Raises DeviceRefused (device, step, cause, cure).
+        ``modes`` has those of the locked parents that are in a mode. Who joins one plans ``mode.use(part)``, with a
+        part that is free, and only if the hardware still is as the mode says; who finds none plans a
+        :class:`~dra_common.model.ModeUse` of its own. Raises DeviceRefused (device, step, cause, cure).
         """
 
     def apply(self, plan: Plan, host: Host) -> None:
-        """Make the hardware as planned. Raises HostError, DeviceRefused."""
+        """Make the hardware as planned: parents first, each as its use says ``after``, then what is the claim's alone.
 
-    def revert(self, plan: Plan, host: Host) -> None:
-        """Put back what ``apply`` changed, also if it was interrupted or the device is gone. Raises HostError."""
+        A parent that is as it should be is left alone: others have parts of it. Raises HostError, DeviceRefused.
+        """
+
+    def revert(self, plan: Plan, host: Host, vacated: Collection[str]) -> None:
+        """Put back what ``apply`` changed, also if it was interrupted or the device is gone. Raises HostError.
+
+        A parent of ``vacated`` has no other user: it is to be as its use says ``before``. Of any other only the
+        claim's own part may be touched. A device may come with its ``use`` alone, if the claim's record was lost.
+        """
 
     def edits(self, device: PlannedDevice, hardware: H, dev_root: str) -> Edits:
         """What a container gets for one planned device; ``hardware`` is as read after ``apply``.

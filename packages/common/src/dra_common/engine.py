@@ -21,6 +21,7 @@ from dra_common.lifecycle import Lifecycle
 from dra_common.log import annotate
 from dra_common.model import Claim, ClaimRecord, ClaimRef, Phase, PreparedDevice
 from dra_common.ports import ClaimReader, Locks
+from dra_common.recovery import forget
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Engine(Generic[H]):
         with self._locked(ref, deadline):
             record = self.lifecycle.load(ref.uid)
             if record is None:
-                self.lifecycle.forget(ref.uid)
+                forget(self.lifecycle, self.locks, ref.uid, deadline)
             else:
                 _annotate(planned.allocated.device for planned in record.plan.devices)
                 with self.locks.parents(record.plan.parents, deadline):
@@ -121,7 +122,9 @@ class Engine(Generic[H]):
         with self.locks.parents(parents, deadline):
             devices = frozenset(result.device for result in claim.results)
             hardware = self.lifecycle.hardware(devices, claim.ref) if devices else {}
-            plan = self.driver.plan(wanted, hardware)
+            plan = self.driver.plan(
+                wanted, hardware, self.lifecycle.modes.open_to(claim.ref.uid, set(parents))
+            )
             prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, before)
         return prepared.answer
 

@@ -136,8 +136,7 @@ def keep_aside(path: Path, why: str) -> Path:
 
     The caller holds a lock that keeps others from doing the same. Only the owner may read what is kept.
     """
-    names = (path.with_name(f"{path.name}.{why}-{number}") for number in itertools.count(1))
-    target = next(name for name in names if not os.path.lexists(name))
+    target = next(name for name in _aside(path, why) if not os.path.lexists(name))
     with explained("set aside", path):
         if stat.S_ISREG(path.lstat().st_mode):
             with effect("mode", path):
@@ -146,6 +145,15 @@ def keep_aside(path: Path, why: str) -> Path:
             path.rename(target)
         sync_folder(path.parent)
     return target
+
+
+def aside(path: Path, why: str) -> tuple[Path, ...]:
+    """Return what :func:`keep_aside` has kept of a file, without looking at everybody's: its numbers have no gaps."""
+    return tuple(itertools.takewhile(os.path.lexists, _aside(path, why)))
+
+
+def _aside(path: Path, why: str) -> Iterator[Path]:
+    return (path.with_name(f"{path.name}.{why}-{number}") for number in itertools.count(1))
 
 
 def make_folder(path: Path, *, mode: int = 0o700) -> None:

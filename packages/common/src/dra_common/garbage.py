@@ -134,7 +134,10 @@ class Collector(Generic[H]):
 
     def collect(self) -> None:
         """Look at everything once. Raises StateError only if the state folders cannot be listed."""
-        orphans, uids = sorted(orphan_uids(self.state, self.locks)), self.state.records.uids()
+        orphans, uids = (
+            sorted(orphan_uids(self.state, self.locks, self.lifecycle.modes)),
+            self.state.records.uids(),
+        )
         self._pauses = {uid: self._pauses.get(uid, _Pause()) for uid in (*orphans, *uids)}
         for uid in orphans:
             with self._guarded(uid) as pause:

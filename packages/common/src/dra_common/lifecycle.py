@@ -4,8 +4,8 @@ Every step is written down before it is taken, in this order, so that a crash an
 
 .. code-block:: text
 
-    carry out:  holds -> record "preparing" -> hardware -> CDI -> record "prepared"
-    undo:       record "unpreparing" -> hardware back -> CDI gone -> record gone -> holds gone
+    carry out:  holds -> record "preparing" -> modes of parents -> hardware -> CDI -> record "prepared"
+    undo:       record "unpreparing" -> hardware back -> modes of parents -> CDI gone -> record gone -> holds gone
 
 So a record never names a device that its claim does not hold, and undoing never touches what is somebody else's by now.
 A hold without a record belongs to nobody: its claim's next call, or recovery, removes it.
@@ -25,12 +25,14 @@ from dra_common.model import (
     ClaimRecord,
     ClaimRef,
     ContainerEdits,
+    ModeUse,
     Phase,
     Plan,
     PlannedDevice,
     PreparedDevice,
 )
-from dra_common.ports import Doorbell, Holds, Host, Records, SharedSpecs, SpecDevices, Specs
+from dra_common.modes import Modes
+from dra_common.ports import Doorbell, Holds, Host, Parents, Records, SharedSpecs, SpecDevices, Specs
 from dra_common.telemetry import RECORDS_SET_ASIDE, SILENT, Reason, Telemetry
 
 _log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class State:
     holds: Holds
     specs: Specs
     shared: SharedSpecs
+    parents: Parents
 
 
 class Lifecycle(Generic[H]):
@@ -68,6 +71,7 @@ class Lifecycle(Generic[H]):
         self._doorbell = doorbell
         self._telemetry = telemetry
         self.boot_id = boot_id
+        self.modes = Modes(state.parents, state.records, boot_id, telemetry)
 
     def load(self, uid: str) -> ClaimRecord | None:
         """Return the record; a corrupt one is set aside, reported, and treated as none. Raises StateError."""
@@ -116,9 +120,11 @@ class Lifecycle(Generic[H]):
             record = replace(before.planned_again(plan, self.boot_id), ref=ref)
         else:
             record = ClaimRecord(ref, Phase.PREPARING, self.boot_id, plan)
+        self.modes.check(ref, plan)
         self._hold(record)
         try:
             self._state.records.save(record)
+            self.modes.join(record)
             self._driver.apply(plan, self._host)
             return self._publish_edits(record, self._facts(record, hardware))
         except Exception as error:
@@ -197,7 +203,11 @@ class Lifecycle(Generic[H]):
             self._doorbell.ring("a failed claim was undone")
 
     def forget(self, uid: str) -> None:
-        """Remove what is left of a claim without a readable record: holds, CDI files, what was set aside."""
+        """Remove what is left of a claim without a readable record: modes, holds, CDI files, what was set aside.
+
+        The caller holds the locks of :meth:`Modes.used_by`. Raises HostError, StateError; what remains is tried again.
+        """
+        self._leave_modes(uid)
         self._state.specs.delete(uid)
         self._state.shared.release(uid)
         self._state.holds.release_all(uid)
@@ -241,18 +251,32 @@ class Lifecycle(Generic[H]):
         changed = Plan(
             tuple(planned for planned in record.plan.devices if self._is_to_revert(planned, record))
         )
-        if not changed.devices:
-            return
+        parents = {use.parent for use in record.plan.uses}
         try:
-            self._driver.revert(changed, self._host)
+            if changed.devices:
+                vacated = self.modes.vacated(record.ref.uid, parents)
+                self._driver.revert(changed, self._host, vacated)
+            self.modes.leave(record.ref.uid, parents)
         except Exception as error:
             self._fail(record, str(error) or type(error).__name__)
             raise
+        if changed.devices:
+            self._doorbell.ring("hardware was given back")
+
+    def _leave_modes(self, uid: str) -> None:
+        """Give back what only the files of its parents say of a claim. Raises HostError, StateError."""
+        used = self.modes.used_by(uid)
+        if not used:
+            return
+        uses = (mode.use(part) for mode in used.values() for part in mode.holders[uid])
+        lost = Plan(tuple(PlannedDevice(_nothing(use), (use.parent,), use=use) for use in uses))
+        self._driver.revert(lost, self._host, self.modes.vacated(uid, used))
+        self.modes.leave(uid, used)
         self._doorbell.ring("hardware was given back")
 
     def _is_to_revert(self, planned: PlannedDevice, record: ClaimRecord) -> bool:
         # A reboot put everything back, and by now the device's name may be another card's.
-        if planned.undo is None or record.boot_id != self.boot_id:
+        if not planned.changes_hardware or record.boot_id != self.boot_id:
             return False
         return self._take(planned.allocated, record.ref.uid) == record.ref.uid
 
@@ -309,8 +333,7 @@ class Lifecycle(Generic[H]):
 
     def _facts(self, record: ClaimRecord, hardware: Mapping[str, H]) -> Mapping[str, H]:
         """Hardware as it is after ``apply``: read again only if something was changed."""
-        changed = [planned for planned in record.plan.devices if planned.undo is not None]
-        if not changed:
+        if not any(planned.changes_hardware for planned in record.plan.devices):
             return hardware
         self._doorbell.ring("hardware was changed for a claim")
         return self.hardware(_devices(record), record.ref)
@@ -364,6 +387,11 @@ class Lifecycle(Generic[H]):
         return PreparedDevice(
             (allocated.base_request,), allocated.pool, allocated.device, ids, allocated.share_id
         )
+
+
+def _nothing(use: ModeUse) -> Allocated:
+    """Stand for a result that nobody remembers."""
+    return Allocated(request="", pool="", device=use.parent)
 
 
 def _ids(answer: tuple[PreparedDevice, ...]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from dra_common.deadline import Deadline
 from dra_common.errors import StateError
-from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, PreparedDevice
+from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, ParentMode, PreparedDevice
 
 # --------------------------------------------------------------------------- the machine
 
@@ -275,6 +275,34 @@ class Holds(Protocol):
 
     def strays(self) -> tuple[str, ...]:
         """Paths in the folder that are no holds. Raises StateError."""
+
+
+class Parents(Protocol):
+    """``hardware/<parent>.json``: the mode of a parent. Who writes holds the parent's lock."""
+
+    def load(self, parent: str) -> ParentMode | None:
+        """Return its mode, None if it is in none. Raises CorruptRecord, NewerRecord, StateError (unreadable)."""
+
+    def save(self, mode: ParentMode) -> None:
+        """Write durably. Raises StateError."""
+
+    def delete(self, parent: str) -> None:
+        """Remove durably, with what an interrupted save left; fine if there is none. Raises StateError."""
+
+    def drop_unfinished(self, parent: str) -> None:
+        """Remove what an interrupted save left. Raises StateError."""
+
+    def set_aside(self, parent: str) -> str:
+        """Rename a bad file out of the way, keeping its bytes; returns the new file name. Raises StateError."""
+
+    def is_set_aside(self, parent: str) -> bool:
+        """Whether a bad file of it was set aside, and not forgotten since."""
+
+    def forget_set_aside(self, parent: str) -> None:
+        """Remove what was set aside. Raises StateError."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the parents that have a file, readable, finished or not, sorted. Raises StateError."""
 
 
 class Locks(Protocol):

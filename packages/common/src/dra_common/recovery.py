@@ -15,6 +15,7 @@ from dra_common.errors import DraError, NewerRecord, StateError
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.log import bind
 from dra_common.model import ClaimRecord, Phase
+from dra_common.modes import Modes
 from dra_common.ports import Locks
 from dra_common.telemetry import RECOVERY_ACTIONS, SILENT, Reason, Telemetry
 
@@ -50,8 +51,9 @@ class Recovery(Generic[H]):
         """
         done = Recovered()
         deadline = Deadline.after(_PARENT_WAIT)
+        self._mend_modes(deadline)
         # First, so that a hold of nobody's does not keep its device from the claim that has it by its record.
-        for uid in sorted(orphan_uids(self.state, self.locks)):
+        for uid in sorted(orphan_uids(self.state, self.locks, self.lifecycle.modes)):
             self._with_lock(uid, done, self._remove_orphan)
         for uid in self.state.records.uids():
             self._with_lock(uid, done, partial(self._recover, deadline))
@@ -66,6 +68,15 @@ class Recovery(Generic[H]):
                 len(done.failed),
             )
         return done
+
+    def _mend_modes(self, deadline: Deadline) -> None:
+        """Remove what the hardware's modes were before a reboot, and make damaged files of them again."""
+        for parent in self.state.parents.names():
+            try:
+                with self.locks.parents([parent], deadline):
+                    self.lifecycle.modes.mend(parent)
+            except DraError as error:
+                _log.error("the mode of hardware %s is not known: %s", parent, error)
 
     def _count(self, done: Recovered) -> None:
         for action in fields(done):
@@ -123,8 +134,11 @@ class Recovery(Generic[H]):
             _log.warning("unfinished CDI files stay: %s", error)
 
 
-def orphan_uids(state: State, locks: Locks) -> frozenset[str]:
-    """UIDs with a hold or a file but no record; a record set aside still speaks for its claim. Raises StateError."""
+def orphan_uids(state: State, locks: Locks, modes: Modes) -> frozenset[str]:
+    """UIDs with hardware, a hold or a file but no record; a record set aside still speaks for its claim.
+
+    Raises StateError.
+    """
     unfinished = state.records.unfinished_uids()
     seen = _union(
         state.holds.holders().values(),
@@ -132,6 +146,7 @@ def orphan_uids(state: State, locks: Locks) -> frozenset[str]:
         state.shared.uids(),
         locks.claim_uids(),
         unfinished,
+        modes.holders(),
     )
     return seen - frozenset(state.records.uids()) - state.records.set_aside_uids()
 
@@ -139,13 +154,22 @@ def orphan_uids(state: State, locks: Locks) -> frozenset[str]:
 def remove_orphan(lifecycle: Lifecycle[H], locks: Locks, uid: str) -> bool:
     """Remove what is left of a claim that was being removed, or never got far; whether it still was an orphan.
 
-    Called under the claim's lock. Raises StateError.
+    Called under the claim's lock. Raises LockTimeout, HostError, StateError.
     """
     if lifecycle.is_known(uid):
         return False
-    lifecycle.forget(uid)
+    forget(lifecycle, locks, uid, Deadline.after(_PARENT_WAIT))
     locks.forget_claim(uid)
     return True
+
+
+def forget(lifecycle: Lifecycle[H], locks: Locks, uid: str, deadline: Deadline) -> None:
+    """Remove what is left of a claim without a readable record, under its lock.
+
+    Raises LockTimeout, HostError, StateError.
+    """
+    with locks.parents(lifecycle.modes.used_by(uid), deadline):
+        lifecycle.forget(uid)
 
 
 def _union(*groups: Iterable[str]) -> frozenset[str]:
@@ -161,6 +185,6 @@ def failed_devices(state: State) -> dict[str, str]:
         except DraError:
             continue
         if record and record.phase is Phase.FAILED:
-            changed = (planned for planned in record.plan.devices if planned.undo is not None)
+            changed = (planned for planned in record.plan.devices if planned.changes_hardware)
             failed.update(dict.fromkeys((planned.allocated.device for planned in changed), record.error))
     return failed

@@ -10,6 +10,7 @@ from dra_common.driver import Driver
 from dra_common.holds import FileHolds
 from dra_common.lifecycle import State
 from dra_common.locks import FileLocks
+from dra_common.parents import FileParents
 from dra_common.records import FileRecords, claims_folder
 from dra_common.settings import Settings
 
@@ -33,6 +34,7 @@ def open_state(settings: Settings, driver: Driver[Any]) -> State:
             driver.cdi_vendor,
             driver.cdi_classes,
         ),
+        FileParents(data / "hardware"),
     )
 
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 from unittest.mock import patch
 
 from dra_common.errors import LockTimeout, NotFound, ServerError, Throttled, Unreachable
-from engine_world import DEVICES, SHARED, Ask, World
+from engine_world import ALL, DEVICES, SHARED, SPLIT, Ask, World
 from hypothesis import seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -34,7 +34,7 @@ MOODS = (
 BREAKS = ("apply", "revert", "bug:apply", "bug:revert", "bug:edits", "bug:discover", "bug:plan", "bug:locks")
 
 devices = st.sampled_from(DEVICES)
-everything = st.sampled_from((*DEVICES, SHARED))
+everything = st.sampled_from(ALL)
 parts = st.lists(
     st.tuples(devices, st.sampled_from(("whole", "whole", "whole", "admin"))),
     min_size=1,
@@ -43,7 +43,14 @@ parts = st.lists(
 )
 whole_asks = st.builds(Ask, parts.map(tuple), st.sampled_from((5, 5, 7, 0, 11)))
 share_asks = st.builds(Ask, st.sampled_from((((SHARED, "0a"),), ((SHARED, "0b"),))))
-asks = st.lists(st.one_of(whole_asks, whole_asks, share_asks), min_size=2, max_size=3).map(tuple)
+split_asks = st.builds(
+    lambda device, share: Ask(((device, "whole" if device == SPLIT else share),)),
+    st.sampled_from((SPLIT, f"{SPLIT}-x2", f"{SPLIT}-x2", f"{SPLIT}-x3")),
+    st.sampled_from(("1a", "1b", "1c")),
+)
+asks = st.lists(
+    st.one_of(whole_asks, whole_asks, share_asks, split_asks, split_asks), min_size=2, max_size=3
+).map(tuple)
 numbers, instances, moments = st.integers(0, 2), st.integers(0, 1), st.integers(1, 25)
 operations = st.tuples(st.sampled_from(OPERATIONS), numbers, instances)
 breaks = st.frozensets(st.builds("{}:{}".format, st.sampled_from(BREAKS), devices), max_size=2)
@@ -209,6 +216,10 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(number=numbers, data=st.sampled_from((b"", b"\0\xff", b"{}", b'{"schema": 1')))
     def damage_record(self, number: int, data: bytes) -> None:
         self.world.damage(number, data)
+
+    @rule(data=st.sampled_from((b"", b"{}", b'{"schema": 1')))
+    def damage_mode(self, data: bytes) -> None:
+        self.world.damage_mode(data)
 
     # ------------------------------------------------------------------ what must hold
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dra_common.driver import ConfigKind, Discovery, Published, Wanted
-from dra_common.model import ContainerEdits, Edits, Plan, PlannedDevice, PreparedDevice
+from dra_common.model import ContainerEdits, Edits, ParentMode, Plan, PlannedDevice, PreparedDevice
 from dra_common.ports import Host
 
 from gpu_driver import adopted, device, discovery, prepare
@@ -37,7 +37,12 @@ class GpuDriver:
         """Name no parents: preparing through DRM changes nothing that a device shares with another."""
         return ()
 
-    def plan(self, wanted: Sequence[Wanted], hardware: Mapping[str, Gpu]) -> Plan:
+    def plan(
+        self,
+        wanted: Sequence[Wanted],
+        hardware: Mapping[str, Gpu],
+        modes: Mapping[str, ParentMode],  # noqa: ARG002 - no GPU is in a mode
+    ) -> Plan:
         """Decide for a whole claim. Raises DeviceRefused."""
         return prepare.plan(wanted, hardware)
 
@@ -45,7 +50,7 @@ class GpuDriver:
         """Do what the plan asks, which is nothing. Raises DeviceRefused if it asks for more."""
         prepare.check_nothing_to_apply(plan)
 
-    def revert(self, plan: Plan, host: Host) -> None:  # noqa: ARG002 - no hardware was touched
+    def revert(self, plan: Plan, host: Host, vacated: Collection[str]) -> None:  # noqa: ARG002 - none was touched
         """Undo what the plan did, which is nothing. Raises HostError if it did more."""
         prepare.check_nothing_to_revert(plan)
 

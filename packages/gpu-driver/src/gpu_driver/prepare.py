@@ -71,7 +71,7 @@ def check_nothing_to_revert(plan: Plan) -> None:
 
 
 def _asking(plan: Plan) -> str:
-    return next((device.allocated.device for device in plan.devices if device.undo), "")
+    return next((device.allocated.device for device in plan.devices if device.undo or device.use), "")
 
 
 def edits(device: PlannedDevice, gpu: Gpu, dev_root: str) -> Edits:

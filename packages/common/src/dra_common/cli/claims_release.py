@@ -16,6 +16,7 @@ from dra_common.definition import Definition
 from dra_common.errors import ClaimError, ClusterError, CorruptRecord, DraError, NotFound, SettingsError
 from dra_common.garbage import is_gone
 from dra_common.model import ClaimRecord, is_uid
+from dra_common.recovery import forget
 from dra_common.settings import Settings
 from dra_common.users import users_of
 
@@ -148,7 +149,7 @@ def _release(node: Node, uid: str, seen: ClaimRecord | None) -> None:
             msg = f"claim {uid} has changed since it was shown: nothing was done"
             raise ClaimError(msg, cure="look again")
         if seen is None:
-            node.lifecycle.forget(uid)
+            forget(node.lifecycle, node.locks, uid, deadline)
         else:
             with node.locks.parents(seen.plan.parents, deadline):
                 node.lifecycle.undo(seen)

@@ -16,6 +16,7 @@ from dra_common.model.device import (
     Version,
 )
 from dra_common.model.edits import ContainerEdits, DeviceNode, Hook, Mount
+from dra_common.model.parent import ModeUse, ParentMode
 from dra_common.model.plan import Edits, Plan, PlannedDevice
 from dra_common.model.prepared import PreparedDevice
 from dra_common.model.quantity import Quantity
@@ -37,8 +38,10 @@ __all__ = [
     "DeviceNode",
     "Edits",
     "Hook",
+    "ModeUse",
     "Mount",
     "OpaqueConfig",
+    "ParentMode",
     "Phase",
     "Plan",
     "PlannedDevice",

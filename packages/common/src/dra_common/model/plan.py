@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from dra_common.model.claim import Allocated
 from dra_common.model.edits import ContainerEdits
+from dra_common.model.parent import ModeUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,20 @@ class PlannedDevice:
         allocated: the allocation result.
         parents: names of the hardware locks it needs (a PF, an IOMMU group), as given by ``Driver.locks``.
         undo: what ``Driver.revert`` needs to put the hardware back, and ``Driver.apply`` to do it again; the
-            driver's own JSON, stored in the record before the first hardware write. Empty = hardware is not changed.
+            driver's own JSON, stored in the record before the first hardware write. Empty = hardware is not changed,
+            but perhaps that of its parent.
+        use: what it has of a parent that is in a mode; the parent is one of ``parents``.
     """
 
     allocated: Allocated
     parents: tuple[str, ...] = ()
     undo: Mapping[str, JsonValue] | None = None
+    use: ModeUse | None = None
+
+    @property
+    def changes_hardware(self) -> bool:
+        """Whether there is something to apply, and to revert."""
+        return self.undo is not None or (self.use is not None and self.use.after is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,11 @@ class Plan:
     def parents(self) -> tuple[str, ...]:
         """All hardware locks of the plan, sorted, without repetition."""
         return tuple(sorted({parent for device in self.devices for parent in device.parents}))
+
+    @property
+    def uses(self) -> tuple[ModeUse, ...]:
+        """What the claim has of parents in a mode."""
+        return tuple(device.use for device in self.devices if device.use)
 
 
 Edits: TypeAlias = Mapping[str, ContainerEdits]

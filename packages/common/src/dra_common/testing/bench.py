@@ -16,6 +16,7 @@ from dra_common.host import RealHost, Roots
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
 from dra_common.model import ClaimRef
+from dra_common.parents import FileParents
 from dra_common.records import FileRecords
 from dra_common.recovery import Recovered, Recovery
 from dra_common.testing.knobs import DRIVER, KnobDriver
@@ -82,6 +83,7 @@ class Bench:
         self.records = FileRecords(self.root / "state/claims")
         self.holds = FileHolds(self.root / "state/held")
         self.specs = SpecDir(self.root / "cdi", self.driver.cdi_vendor, self.driver.cdi_classes)
+        self.parents = FileParents(self.root / "state/hardware")
         self.locks = FileLocks(self.root / "state/claims", self.root / "state/hardware")
         self.shared = SharedSpecDir(
             self.root / "cdi",
@@ -90,11 +92,26 @@ class Bench:
             self.driver.cdi_vendor,
             self.driver.cdi_classes,
         )
-        self.state = State(self.records, self.holds, self.specs, self.shared)
+        self.state = State(self.records, self.holds, self.specs, self.shared, self.parents)
         self.lifecycle = Lifecycle(
             self.driver, self.host, self.state, self.bell, f"boot-{self.boot}", telemetry=self.told
         )
         self.engine = Engine(self.driver, self.lifecycle, self.claims, self.locks, NODE)
+
+    def make_splittable(self, *names: str) -> None:
+        """Let these devices be split: ``<name>-x4`` is the device of which four claims have a part."""
+        for name in names:
+            self._splits(name).parent.mkdir(exist_ok=True)
+            self._splits(name).write_text("0\n")
+
+    def split(self, name: str, parts: int | None = None) -> int:
+        """Return into how many parts a device is split, 0 = it is whole; with ``parts``, past the driver, split it."""
+        if parts is not None:
+            self._splits(name).write_text(f"{parts}\n")
+        return int(self._splits(name).read_text())
+
+    def _splits(self, name: str) -> Path:
+        return self.root / "sys/splits" / name
 
     def reboot(self) -> None:
         """Empty the CDI folder, put the hardware back to its defaults, start with another boot id."""
@@ -103,6 +120,7 @@ class Bench:
             path.unlink()
         for path in (self.root / "sys/knobs").iterdir():
             path.write_text("1\n")
+        self.make_splittable(*(path.name for path in (self.root / "sys").glob("splits/*")))
         self.start()
 
     def recover(self) -> Recovered:
@@ -139,10 +157,8 @@ class Bench:
 
     def leftovers(self) -> list[str]:
         """Every file of ours on the node but parents' lock files, which stay for the next claim."""
-        folders = ("state/claims", "state/held", "state/adopted", "cdi")
-        return sorted(
-            str(path.relative_to(self.root)) for folder in folders for path in (self.root / folder).glob("*")
-        )
+        globs = ("state/claims/*", "state/held/*", "state/adopted/*", "state/hardware/*.json*", "cdi/*")
+        return sorted(str(path.relative_to(self.root)) for glob in globs for path in self.root.glob(glob))
 
 
 def config(

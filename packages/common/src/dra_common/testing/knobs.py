@@ -17,7 +17,17 @@ from dra_common.driver import (
     ids_named_after_devices,
 )
 from dra_common.errors import DeviceRefused, HostError
-from dra_common.model import ContainerEdits, Device, DeviceNode, Edits, Plan, PlannedDevice, PreparedDevice
+from dra_common.model import (
+    ContainerEdits,
+    Device,
+    DeviceNode,
+    Edits,
+    ModeUse,
+    ParentMode,
+    Plan,
+    PlannedDevice,
+    PreparedDevice,
+)
 from dra_common.ports import Host
 
 DRIVER = "knob.example.com"
@@ -35,11 +45,16 @@ class KnobConfig(OpaqueParameters):
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """One device."""
+    """One device.
+
+    Args:
+        split: into how many parts the knob is split now, 0 = it is whole; None = it cannot be split.
+    """
 
     name: str
     level: int
     node: str
+    split: int | None = None
 
 
 class Gate:
@@ -62,14 +77,29 @@ class Gate:
 
 
 def _read(name: str, host: Host) -> Knob:
-    number = f"nodes/{name}"
-    node = host.sysfs.read(number) if host.sysfs.exists(number) else name
-    return Knob(name, int(host.sysfs.read(f"knobs/{name}")), node)
+    knob, _ = _parted(name)
+    number, split = f"nodes/{knob}", f"splits/{knob}"
+    node = host.sysfs.read(number) if host.sysfs.exists(number) else knob
+    parts = int(host.sysfs.read(split)) if host.sysfs.exists(split) else None
+    return Knob(name, int(host.sysfs.read(f"knobs/{knob}")), node, parts)
+
+
+def _parted(name: str) -> tuple[str, int]:
+    """Return the knob of a device, and into how many parts it splits it, 0 = none."""
+    knob, _, parts = name.partition("-x")
+    return knob, int(parts or 0)
+
+
+def _split(parent: str, parts: object, host: Host) -> None:
+    path = f"splits/{parent.removeprefix('parent-')}"
+    if host.sysfs.exists(path) and int(host.sysfs.read(path)) != parts:
+        host.sysfs.write(path, f"{parts}\n")
 
 
 class KnobDriver:
     """Devices are files ``knobs/<name>`` below sysfs; a claim with a level sets it, unprepare sets it back.
 
+    A knob with a file ``splits/<name>`` can be split: ``<name>-x4`` is the device of which four claims have a part.
     A file ``nodes/<name>`` says what its device node is called in this boot; without it, as the device.
 
     ``broken`` names what fails: ``apply:<device>``, ``revert:<device>``; ``bug:<step>:<device>`` is an error that
@@ -91,7 +121,7 @@ class KnobDriver:
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Knob]:
         """Read every file, or only those asked for."""
         wanted = host.sysfs.listdir("knobs") if only is None else sorted(only)
-        names = [name for name in wanted if host.sysfs.exists(f"knobs/{name}")]
+        names = [name for name in wanted if host.sysfs.exists(f"knobs/{_parted(name)[0]}")]
         for name in names:
             self._maybe_fail("discover", name)
         return Discovery({name: _read(name, host) for name in names})
@@ -103,11 +133,17 @@ class KnobDriver:
     def locks(self, wanted: Wanted) -> tuple[str, ...]:
         """Every knob is its own parent."""
         self._maybe_fail("locks", wanted.allocated.device)
-        return (f"parent-{wanted.allocated.device}",)
+        return (f"parent-{_parted(wanted.allocated.device)[0]}",)
 
-    def plan(self, wanted: Sequence[Wanted], hardware: Mapping[str, Knob]) -> Plan:
+    def plan(
+        self, wanted: Sequence[Wanted], hardware: Mapping[str, Knob], modes: Mapping[str, ParentMode]
+    ) -> Plan:
         """Refuse levels that are too high; remember the level found."""
-        return Plan(tuple(self._plan(one, hardware[one.allocated.device]) for one in wanted))
+        planned: list[PlannedDevice] = []
+        for one in wanted:
+            use = self._use(one, hardware[one.allocated.device], modes, [each.use for each in planned])
+            planned.append(self._plan(one, hardware[one.allocated.device], use))
+        return Plan(tuple(planned))
 
     def apply(self, plan: Plan, host: Host) -> None:
         """Set the levels."""
@@ -116,23 +152,28 @@ class KnobDriver:
             if self.gate:
                 self.gate.enter()
             self._maybe_fail("apply", name)
+            if planned.use and planned.use.after is not None:
+                _split(planned.use.parent, planned.use.after, host)
             if planned.undo:
                 self.applied.append(name)
                 host.sysfs.write(f"knobs/{name}", f"{planned.undo['level']}\n")
 
-    def revert(self, plan: Plan, host: Host) -> None:
-        """Set the levels found."""
+    def revert(self, plan: Plan, host: Host, vacated: Collection[str]) -> None:
+        """Set the levels found, and make knobs that nobody uses whole again."""
         for planned in plan.devices:
             name = planned.allocated.device
             self._maybe_fail("revert", name)
             if planned.undo and host.sysfs.exists(f"knobs/{name}"):
                 host.sysfs.write(f"knobs/{name}", f"{planned.undo['before']}\n")
+            if planned.use and planned.use.parent in vacated and planned.use.after is not None:
+                _split(planned.use.parent, planned.use.before, host)
 
     def edits(self, device: PlannedDevice, hardware: Knob, dev_root: str) -> Edits:
         """Give the node and the level; adminAccess also gets the spy's node."""
         self._maybe_fail("edits", hardware.name)
-        node = DeviceNode(f"/dev/{hardware.name}", f"{dev_root}/{hardware.node}")
-        knob = ContainerEdits(env=(f"KNOB={hardware.level}",), device_nodes=(node,))
+        node = DeviceNode(f"/dev/{_parted(hardware.name)[0]}", f"{dev_root}/{hardware.node}")
+        env = (f"KNOB={hardware.level}", *((f"PART={device.use.part}",) if device.use else ()))
+        knob = ContainerEdits(env=env, device_nodes=(node,))
         spied = (DeviceNode("/dev/spy"),) if device.allocated.admin_access else ()
         return {"knob": knob, "spy": ContainerEdits(device_nodes=spied)}
 
@@ -155,7 +196,32 @@ class KnobDriver:
         """Give the level."""
         return {"level": hardware.level}
 
-    def _plan(self, one: Wanted, knob: Knob) -> PlannedDevice:
+    def _use(
+        self, one: Wanted, knob: Knob, modes: Mapping[str, ParentMode], planned: Sequence[ModeUse | None]
+    ) -> ModeUse | None:
+        """Decide which part of a knob that can be split this is; part 0 of a whole one."""
+        if knob.split is None or one.allocated.admin_access:
+            return None
+        (parent,), (_, parts) = self.locks(one), _parted(knob.name)
+        name, mode = f"x{parts}" if parts else "whole", modes.get(parent)
+        mine = [use.part for use in planned if use and use.parent == parent]
+        if mode is None:
+            if knob.split:
+                msg = f"device {knob.name}: somebody split it into {knob.split}"
+                raise DeviceRefused(msg, cure="make it whole")
+            return ModeUse(parent, name, len(mine), 0 if parts else None, parts or None)
+        if mode.mode != name:
+            return ModeUse(parent, name)
+        if knob.split != parts:
+            raise DeviceRefused(
+                f"device {knob.name}: somebody split it into {knob.split}", cure="split it again"
+            )
+        part = mode.free(max(parts, 1), mine)
+        if part is None:
+            raise DeviceRefused(f"device {knob.name}: all parts are in use", cure="wait")
+        return mode.use(part)
+
+    def _plan(self, one: Wanted, knob: Knob, use: ModeUse | None) -> PlannedDevice:
         self._maybe_fail("plan", knob.name)
         level = getattr(one.config["KnobConfig"], "level", 0)
         if level > MOST:
@@ -163,7 +229,7 @@ class KnobDriver:
             raise DeviceRefused(msg, cure="ask for less")
         unchanged = one.allocated.admin_access or level == 0
         undo = None if unchanged else {"before": knob.level, "level": level}
-        return PlannedDevice(one.allocated, self.locks(one), undo)
+        return PlannedDevice(one.allocated, self.locks(one), undo, use)
 
     def _maybe_fail(self, step: str, name: str) -> None:
         bugs = {f"bug:{step}:{name}"} | ({f"bug:{name}"} if step in ("apply", "revert") else set())

@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 from dra_common.driver import ConfigKind, Discovery, OpaqueParameters, Published, Wanted
 from dra_common.errors import DeviceRefused, HostError
-from dra_common.model import ContainerEdits, Device, DeviceNode, Edits, Plan, PlannedDevice, PreparedDevice
+from dra_common.model import (
+    ContainerEdits,
+    Device,
+    DeviceNode,
+    Edits,
+    ParentMode,
+    Plan,
+    PlannedDevice,
+    PreparedDevice,
+)
 from dra_common.pci import Binding, Bus, Function, Setting, group_members, group_node, look
 from dra_common.ports import Host
 
@@ -74,8 +83,11 @@ class NicDriver:
         """Every PF is its own parent, and that of its VFs."""
         return (wanted.allocated.device,)
 
-    def plan(self, wanted: Sequence[Wanted], hardware: Mapping[str, Nic]) -> Plan:
-        """Remember how each PF is set, and how it will be."""
+    def plan(
+        self, wanted: Sequence[Wanted], hardware: Mapping[str, Nic], modes: Mapping[str, ParentMode]
+    ) -> Plan:
+        """Remember how each PF is set, and how it will be. A claim has a PF alone: there are no modes."""
+        del modes
         return Plan(tuple(self._plan(one, hardware[one.allocated.device]) for one in wanted))
 
     def apply(self, plan: Plan, host: Host) -> None:
@@ -88,8 +100,9 @@ class NicDriver:
                     if binding == _VFIO:
                         bus.wait_group_node(given)
 
-    def revert(self, plan: Plan, host: Host) -> None:
+    def revert(self, plan: Plan, host: Host, vacated: Collection[str]) -> None:
         """Set the PFs as they were found."""
+        del vacated
         with Bus(host) as bus:
             for bdf, undo in _changes(plan):
                 bus.restore(bdf, Setting.from_json(undo["before"]))
