@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import docs_chart
@@ -56,14 +56,14 @@ _PART = re.compile(r"(<!-- generated: (?P<name>\S+) -->\n).*?(<!-- end: (?P=name
 _MARK = re.compile(r"<!-- (?:generated|end): (\S+) -->")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a page would change")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the pages")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     found = [*asked.docs.rglob("*.md"), *docs_chart.CHARTS.glob("*/chart/README.md")]
     pages = {path: path.read_text() for path in sorted(found)}
     complaints = misplaced(pages)

@@ -4,6 +4,14 @@
 cd "$(dirname "$0")/.." || exit
 status=0
 
+# Most processes of a run do little more than import: without bytecode each of them would compile it all again.
+unset PYTHONDONTWRITEBYTECODE
+if ! [ -d packages/common/tests/__pycache__ ]; then
+    python -m pytest -q --collect-only packages/gpu-driver/tests tests e2e/unit kernel/unit >/dev/null 2>&1 &
+    python -m pytest -q --collect-only packages/common/tests >/dev/null 2>&1
+    wait
+fi
+
 python -m pytest -q -n auto --dist worksteal "$@" || status=1
 
 if command -v umockdev-wrapper >/dev/null; then

@@ -9,6 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dra_common.testing.forks import Forker
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    """What the processes of drivers come out of: to have imported everything takes as long as many starts."""
+    with Forker("dra_common.testing.knobs", "dra_common.testing.nic") as forker:
+        yield forker
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -198,11 +198,10 @@ def _visible(folder: Path) -> set[str]:
 
 
 @contextmanager
-def world(root: Path, *, fresh: bool = False) -> Iterator[World]:
-    """Yield a world; ``fresh``: each of its processes is started from nothing."""
-    with ExitStack() as stack:
-        forker = None if fresh else stack.enter_context(Forker())
-        yield World(stack.enter_context(KnobNode(root, forker=forker)))
+def world(root: Path, forker: Forker | None) -> Iterator[World]:
+    """Yield a world; without a forker each of its processes is started from nothing."""
+    with KnobNode(root, forker=forker) as node:
+        yield World(node)
 
 
 # ---------------------------------------------------------------------- scenarios

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from dra_common.model import ClaimRef
+from dra_common.testing.forks import Forker
 from dra_common.testing.instance import Instance
 from dra_common.testing.knobs import DRIVER
 from dra_common.testing.node import SimulatedNode
@@ -20,12 +20,9 @@ _ROOTS = {"sysfs": "sys", "devfs": "dev", "procfs": "proc", "cdi-devfs": "dev"}
 class RollingNode(SimulatedNode):
     """Knobs are files ``machine/sys/knobs/<name>`` that hold a level; ``hold`` makes preparations of ``a`` wait."""
 
-    def __init__(self, root: Path, driver: str = DRIVER) -> None:
-        super().__init__(root, module="", driver=driver, profile="")
+    def __init__(self, root: Path, forker: Forker, driver: str = DRIVER) -> None:
+        super().__init__(root, module="rolling_program", driver=driver, profile="", forker=forker)
         self.hold = root / "hold"
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, str(Path(__file__).with_name("rolling_program.py")), *arguments]
 
     def run_arguments(self) -> list[str]:
         simulated = f"--simulated-root={self.machine}"
@@ -35,7 +32,7 @@ class RollingNode(SimulatedNode):
     def instance(self, pod: str, *arguments: str, version: str = "1.0.0", newer: bool = False) -> Instance:
         """Return an instance of the release ``version``, which may be newer than everything there is."""
         environment = {
-            "PYTHONPATH": ":".join([str(self._metadata(version)), *sys.path]),
+            "PYTHONPATH": ":".join([str(self._metadata(version)), str(Path(__file__).parent)]),
             "ROLLING_NAME": self.driver,
             "ROLLING_HOLD": str(self.hold),
             **({"ROLLING_NEWER": "1"} if newer else {}),

@@ -80,12 +80,6 @@ class Leaver:
         return ref
 
 
-@pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    with Forker() as forker:
-        yield forker
-
-
 @pytest.fixture
 def clean(short_tmp: Path, forker: Forker) -> Iterator[Leaver]:
     with KnobNode(short_tmp, forker=forker) as node:

@@ -15,6 +15,7 @@ from itertools import count, takewhile
 from pathlib import Path
 
 import pytest
+from dra_common.testing.forks import Forker
 from dra_common.testing.mortal import Kind, Orders
 from kills import (
     Adopt,
@@ -59,8 +60,8 @@ def errnos(at: int) -> tuple[int, ...]:
 
 
 @pytest.fixture
-def place(short_tmp: Path) -> Iterator[World]:
-    with world(short_tmp, fresh=FRESH) as made:
+def place(short_tmp: Path, forker: Forker) -> Iterator[World]:
+    with world(short_tmp, None if FRESH else forker) as made:
         yield made
 
 

@@ -15,6 +15,7 @@ from dra_common.deadline import Deadline
 from dra_common.kubelet.sockets import MAX_PATH_BYTES
 from dra_common.locks import FileLocks
 from dra_common.model import ClaimRef, PreparedDevice
+from dra_common.testing.forks import Forker
 from dra_common.testing.instance import Instance
 from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.node import PrepareFailed
@@ -23,8 +24,8 @@ from rolling import NEW, OLD, RollingNode
 
 
 @pytest.fixture
-def node(short_tmp: Path) -> Iterator[RollingNode]:
-    with RollingNode(short_tmp) as node:
+def node(short_tmp: Path, forker: Forker) -> Iterator[RollingNode]:
+    with RollingNode(short_tmp, forker) as node:
         yield node
 
 
@@ -52,10 +53,10 @@ def record(node: RollingNode, ref: ClaimRef) -> dict[str, Any]:
 
 
 @pytest.mark.scenario(55)
-def test_an_update_of_a_driver_with_a_long_name(short_tmp: Path) -> None:
+def test_an_update_of_a_driver_with_a_long_name(short_tmp: Path, forker: Forker) -> None:
     # With longer folders, as by default, every name with more than 52 characters; the longest has 63: test_sockets.py.
     name = "d" * 55
-    with RollingNode(short_tmp, name) as node, node.instance(OLD) as old, node.instance(NEW) as new:
+    with RollingNode(short_tmp, forker, name) as node, node.instance(OLD) as old, node.instance(NEW) as new:
         for path in (old.sockets.registration, new.sockets.registration, old.sockets.dra, new.sockets.dra):
             assert path.is_socket()
             assert len(str(path)) <= MAX_PATH_BYTES

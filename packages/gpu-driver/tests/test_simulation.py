@@ -6,7 +6,8 @@ import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,9 @@ Boot = Callable[[str], SimulatedHost]
 MIB = 1 << 20
 
 
-@pytest.fixture
-def boot() -> Iterator[Boot]:
-    """Start a profile (name or path); the machine runs until the end of the test."""
+@contextmanager
+def machines() -> Iterator[Boot]:
+    """Yield what starts a profile (name or path); the machine runs until the end of the block."""
     with ExitStack() as stack:
 
         def start(profile: str) -> SimulatedHost:
@@ -33,6 +34,19 @@ def boot() -> Iterator[Boot]:
             return SimulatedHost(root)
 
         yield start
+
+
+@pytest.fixture
+def boot() -> Iterator[Boot]:
+    with machines() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[Boot]:
+    """Machines that run already, to look at only."""
+    with machines() as start:
+        yield cache(start)
 
 
 def gpus(host: SimulatedHost) -> dict[str, Gpu]:
@@ -72,31 +86,31 @@ def test_the_machines_that_are_shipped() -> None:
     [("battlemage-pro", 4, 2), ("desktop", 2, 2), ("empty", 0, 0), ("flex-sriov", 6, 3), ("large", 72, 72),
      ("two-gpus", 2, 2), ("unbound-and-vfio", 7, 3)],
 )  # fmt: skip
-def test_how_many_gpus_each_has(boot: Boot, name: str, total: int, usable: int) -> None:
-    found = gpus(boot(name)).values()
+def test_how_many_gpus_each_has(shipped: Boot, name: str, total: int, usable: int) -> None:
+    found = gpus(shipped(name)).values()
     assert (len(found), sum(gpu.drm for gpu in found)) == (total, usable)
 
 
 @pytest.mark.parametrize(
     "name", ["two-gpus", "flex-sriov", "battlemage-pro", "large", "unbound-and-vfio", "empty"]
 )
-def test_the_bmc_has_card0_and_is_ignored(boot: Boot, name: str) -> None:
-    host = boot(name)
+def test_the_bmc_has_card0_and_is_ignored(shipped: Boot, name: str) -> None:
+    host = shipped(name)
     assert host.sysfs.realpath("class/drm/card0").endswith("0000:03:00.0/drm/card0")
     assert "0000:03:00.0" not in gpus(host)
     assert "card0" not in {gpu.card for gpu in gpus(host).values()}
 
 
-def test_the_two_gpus_of_the_demo_differ(boot: Boot) -> None:
-    first, second = gpus(boot("two-gpus")).values()
+def test_the_two_gpus_of_the_demo_differ(shipped: Boot) -> None:
+    first, second = gpus(shipped("two-gpus")).values()
     assert (first.product.model, first.driver, first.memory_mib) == ("Flex 170", "i915", 16288)
     assert (second.product.model, second.driver, second.memory_mib) == ("B60", "xe", 24480)
     assert first.product.family != second.product.family
     assert first.numa_node != second.numa_node
 
 
-def test_seventy_two_devices_have_numbers_of_their_own(boot: Boot) -> None:
-    found = gpus(boot("large")).values()
+def test_seventy_two_devices_have_numbers_of_their_own(shipped: Boot) -> None:
+    found = gpus(shipped("large")).values()
     assert len({gpu.card for gpu in found}) == len({gpu.render for gpu in found}) == 72
     assert sum(gpu.kind == "vf" for gpu in found) == 64
     assert {gpu.memory_mib for gpu in found} == {16288, 2020}

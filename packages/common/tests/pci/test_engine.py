@@ -41,8 +41,8 @@ MODES: dict[str, tuple[dict[str, object], Setting]] = {
 
 
 @pytest.fixture
-def node(short_tmp: Path) -> Iterator[NicNode]:
-    with Forker() as forker, NicNode(short_tmp, forker) as made:
+def node(short_tmp: Path, forker: Forker) -> Iterator[NicNode]:
+    with NicNode(short_tmp, forker) as made:
         made.host.sysfs.write(f"bus/pci/devices/{PF}/driver_override", "igb")
         made.host.sysfs.write(f"bus/pci/devices/{PF}/sriov_drivers_autoprobe", "0")
         yield made
