@@ -197,9 +197,14 @@ class World:
             and all(self.bench.knob(device).exists() for device in ask.knobs)
             and self._has_room(ref.uid, ask)
             and {*taken} <= {None, ref.uid}
-            and (promise is None or promise.nature == self._nature(ref.uid))
+            and (promise.nature == self._nature(ref.uid) if promise else not self._has_answer(ref.uid))
             and not any(isinstance(record, Exception) for record in self.records().values())
         )
+
+    def _has_answer(self, uid: str) -> bool:
+        """Whether something is promised that the kubelet was not told of: the disk failed after the last write."""
+        record = self.record(uid)
+        return record is not None and bool(record.answer)
 
     def _has_room(self, uid: str, ask: Ask) -> bool:
         """Whether nobody is in the way of a claim for the device that can be split."""
@@ -226,6 +231,9 @@ class World:
     def _check_refusal(self, error: Exception, *, must: bool) -> None:
         assert not must or self.busy, f"refused without a reason: {error}"
         assert isinstance(error, DraError) or any("bug" in name for name in self.driver.broken), repr(error)
+
+    _mode_damaged = False
+    """In this boot, what the device that can be split is used for was lost: a record is all that knows it."""
 
     busy = False
     """The other instance may be in the way, or the disk."""
@@ -327,7 +335,7 @@ class World:
         """Somebody wrote over a record; what it said to undo cannot be undone before the next boot."""
         ref = self.ref(number)
         path = self.root / f"state/claims/{ref.uid}.json"
-        if path.exists():
+        if path.exists() and not (SPLIT in self.ask(ref.uid).knobs and self._mode_damaged):
             path.write_bytes(data)
             self.strange |= self.ask(ref.uid).knobs
             self.promises.pop(ref.uid, None)
@@ -337,6 +345,7 @@ class World:
         path = self.root / f"state/hardware/{_PARENT}.json"
         if path.exists() and SPLIT not in self.strange:
             path.write_bytes(data)
+            self._mode_damaged = True
 
     def lose_specs(self) -> None:
         """Somebody empties the folder of the container runtime; the next answer has to resolve again."""
@@ -355,7 +364,7 @@ class World:
             self.bench.knob(name).write_text(f"{self.base}\n")
         self.instances[1] = copy.copy(self.bench)
         self.instances[1].start()
-        self.strange = {*gone}
+        self.strange, self._mode_damaged = {*gone}, False
         for promise in self.promises.values():
             promise.usable = False
 

@@ -228,6 +228,7 @@ class Lifecycle(Generic[H]):
         self._revert(record)
         self._state.specs.delete(record.ref.uid)
         if record.answer:
+            self._hold(record)  # a power cut may have taken the links
             self._state.records.save(replace(record, phase=Phase.PREPARED, boot_id=NOT_THIS_BOOT))
         else:
             self._let_go(record)

@@ -68,7 +68,8 @@ class FileParents:
 
     def forget_set_aside(self, parent: str) -> None:
         """Remove what was set aside. Raises StateError."""
-        for kept in aside(self._path(parent), "corrupt"):
+        # The last first: were it cut short, a gap would hide those behind it.
+        for kept in reversed(aside(self._path(parent), "corrupt")):
             remove_durably(kept)
 
     def names(self) -> tuple[str, ...]:

@@ -106,7 +106,8 @@ class FileRecords:
 
     def forget_set_aside(self, uid: str) -> None:
         """Remove what was set aside for a claim that is now unprepared."""
-        for kept in self._all_set_aside(uid):
+        # The last first: were it cut short, a gap would hide those behind it.
+        for kept in reversed(tuple(self._all_set_aside(uid))):
             if not kept.is_dir():  # we never make one
                 remove_durably(kept)
 
