@@ -125,7 +125,9 @@ def test_a_missing_folder_is_a_clear_error(records: FileRecords, tmp_path: Path)
         records.uids()
 
 
-def test_forgetting_what_was_set_aside_may_be_cut_short_anywhere(records: FileRecords, tmp_path: Path) -> None:
+def test_forgetting_what_was_set_aside_may_be_cut_short_anywhere(
+    records: FileRecords, tmp_path: Path
+) -> None:
     for at in range(1, 20):
         for data in (b"1", b"2", b"3"):
             (tmp_path / "claims/uid-1.json").write_bytes(data)
