@@ -229,6 +229,15 @@ def test_folder_that_nobody_may_write() -> None:
     check_cure(caught.value, f"/sys/kernel/intel.com-gpu_{UID}.json")
 
 
+def test_nothing_waits_for_the_disk_since_a_boot_makes_all_files_anew(
+    specs: SpecDir, synced: list[str]
+) -> None:
+    specs.write(UID, {"gpu": {"a": EDITS}})
+    specs.write(UID, {"gpu": {"b": EDITS}})
+    specs.delete(UID)
+    assert synced == []
+
+
 @pytest.mark.parametrize(
     ("code", "cure"), [(errno.ENOSPC, "free space"), (errno.EROFS, "mount"), (errno.EIO, "disk")]
 )
@@ -238,10 +247,10 @@ def test_failing_disk_keeps_the_old_file_and_leaves_no_litter(
     specs.write(UID, {"gpu": {"a": EDITS}})
     before = (folder / f"intel.com-gpu_{UID}.json").read_bytes()
 
-    def fsync(descriptor: int) -> None:
+    def write(descriptor: int, data: bytes) -> int:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "write", write)
     with pytest.raises(StateError) as caught:
         specs.write(UID, {"gpu": {"b": EDITS}})
     check_cure(caught.value, cure, os.strerror(code))

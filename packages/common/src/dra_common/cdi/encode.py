@@ -49,7 +49,7 @@ def encode_spec(vendor: str, class_name: str, devices: Mapping[str, ContainerEdi
         "kind": f"{vendor}/{class_name}",
         "devices": [{"name": name, "containerEdits": _edits(devices[name])} for name in sorted(devices)],
     }
-    return (_NOT_IN_YAML.sub(_escaped, json.dumps(spec, indent=2, ensure_ascii=False)) + "\n").encode()
+    return (_NOT_IN_YAML.sub(_escaped, json.dumps(spec, ensure_ascii=False)) + "\n").encode()
 
 
 def _escaped(found: re.Match[str]) -> str:
