@@ -34,7 +34,7 @@ CHANGES_OF_PATHS = {
     *("write_text", "write_bytes", "unlink", "rename", "symlink_to", "hardlink_to", "mkdir", "touch"),
     *("rmdir", "chmod", "lchmod"),
 }
-CHANGES_OF_OTHERS = {"bind", "add_insecure_port", "add_secure_port", "call_api"}
+CHANGES_OF_OTHERS = {"bind", "add_insecure_port", "add_secure_port", "urlopen"}
 WRITING = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND", "O_TMPFILE"}
 WHOLE_MODULES = {"shutil", "tempfile", "subprocess"}
 HELPED = {

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import urllib3.exceptions as urllib3_errors
-from kubernetes.client.exceptions import ApiException
 
 from dra_common.errors import (
     ClusterError,
@@ -52,7 +51,7 @@ _CURE_INVALID = (
     "the server does not accept this: check that it is Kubernetes 1.34 or newer, and its feature gates"
 )
 
-TRANSPORT_ERRORS = (urllib3_errors.HTTPError, ApiException, http.client.HTTPException, OSError)
+TRANSPORT_ERRORS = (urllib3_errors.HTTPError, http.client.HTTPException, OSError)
 """What the layers below raise when there is no complete answer."""
 
 
@@ -226,7 +225,7 @@ def _tls_cure(call: Call) -> str:
 
 
 def _is_tls(error: BaseException) -> bool:
-    return isinstance(error, ApiException | urllib3_errors.SSLError)
+    return isinstance(error, urllib3_errors.SSLError)
 
 
 def _transport_text(error: BaseException, timeout: float) -> str:
@@ -238,8 +237,8 @@ def _transport_text(error: BaseException, timeout: float) -> str:
         return f"no connection within {timeout:.3g} s"
     if isinstance(error, urllib3_errors.TimeoutError | TimeoutError):
         return f"no answer within {timeout:.3g} s"
-    if isinstance(error, ApiException):
-        return f"no TLS connection: {' '.join(str(error.reason).split())}"
+    if _is_tls(error):
+        return f"no TLS connection: SSLError {' '.join(str(error).split())}"
     return f"the connection broke before the answer was complete: {_innermost(error)}"
 
 
