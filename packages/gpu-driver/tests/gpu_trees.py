@@ -11,11 +11,29 @@ from pathlib import Path
 from dra_common.errors import HostError, HostNotFound
 from dra_common.host import RealHost, Roots
 from dra_common.ports import DeviceQuery
+from gpu_driver.device import Gpu
 
 MIB = 1024 * 1024
 
 Answers = Mapping[tuple[str, str], bytes | int]
 """(node, name of the query) -> the kernel's bytes, or its errno."""
+
+
+def not_published(gpu: Gpu) -> Gpu:
+    """The same without what only the scheduler wants to know: what a look for a prepare finds."""
+    return Gpu(
+        gpu.bdf,
+        gpu.device_id,
+        gpu.product,
+        driver=gpu.driver,
+        kind=gpu.kind,
+        card=gpu.card,
+        render=gpu.render,
+        by_path=gpu.by_path,
+        mei=gpu.mei,
+        vfio=gpu.vfio,
+        iommu_group=gpu.iommu_group,
+    )
 
 
 class TreeHost(RealHost):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from dra_common.host import FileTree
 from dra_common.ports import Host
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
-from gpu_trees import SysTree
+from gpu_trees import SysTree, not_published
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -395,8 +394,8 @@ def test_only_reads_only_what_is_named(flex_tree: SysTree) -> None:
     assert found.problems == ()
 
 
-def test_only_equals_a_whole_look_but_for_the_memory(flex_tree: SysTree) -> None:
-    whole = {name: replace(gpu, memory_mib=None) for name, gpu in discover(flex_tree.host).hardware.items()}
+def test_only_equals_a_whole_look_but_for_what_only_the_scheduler_wants(flex_tree: SysTree) -> None:
+    whole = {name: not_published(gpu) for name, gpu in discover(flex_tree.host).hardware.items()}
     for name, gpu in whole.items():
         assert dict(discover(flex_tree.host, only=[name]).hardware) == {name: gpu}
     assert discover(flex_tree.host, only=list(whole)[::-1]).hardware == whole

@@ -38,11 +38,11 @@ _VIRTFN = re.compile(r"virtfn[0-9]{1,6}", re.ASCII)
 def discover(host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
     """Read all GPUs, or just those named in ``only``. Raises HostError if the PCI bus cannot be listed.
 
-    With ``only``, nothing but these devices is read: some twenty small files each. A name whose address now holds
-    another device is left out, as one that is gone. Their memory is not asked for: only the scheduler wants to know,
-    and the question opens the device, which wakes one that sleeps.
+    With ``only``, nothing but these devices is read: some ten small files each. A name whose address now holds another
+    device is left out, as one that is gone. What only the scheduler wants to know of them stays unknown: place, SR-IOV,
+    and memory, whose question opens the device, which wakes one that sleeps.
     """
-    look = _Look(host, MeiIndex(host), DmemCapacity(host), with_memory=only is None)
+    look = _Look(host, MeiIndex(host), DmemCapacity(host), to_publish=only is None)
     found = look.named(only) if only is not None else look.all()
     gpus = sorted(found, key=lambda gpu: gpu.order)
     return Discovery({gpu.name: gpu for gpu in gpus}, tuple(look.problems))
@@ -55,7 +55,7 @@ class _Look:
     host: Host
     mei: MeiIndex
     dmem: DmemCapacity
-    with_memory: bool
+    to_publish: bool
     problems: list[str] = field(default_factory=list)
 
     def all(self) -> Iterator[Gpu]:
@@ -105,18 +105,16 @@ class _Look:
             device_id,
             product(device_id),
             driver=facts.link("driver", "drivers"),
+            kind="vf" if "physfn" in facts.entries else "gpu",
             iommu_group=facts.link("iommu_group", "iommu_groups"),
             vfio=first(facts.children("vfio-dev"), _VFIO),
-            pcie_root=_pcie_root(real_path, facts),
-            numa_node=facts.number("numa_node"),
         )
-        gpu = _with_sriov(gpu, facts)
         if gpu.driver in DRM_DRIVERS:
             gpu = _with_drm(gpu, facts)
             # The firmware that MEI leads to is the card's: a VF has no way to it.
             if gpu.kind != "vf":
                 gpu = replace(gpu, mei=facts.mei(real_path, self.mei))
-        return self._with_memory(gpu, facts) if self.with_memory else gpu
+        return self._to_publish(gpu, real_path, facts) if self.to_publish else gpu
 
     def _real_path(self, bdf: str) -> str:
         """Resolve the device. A link to another device would be that device a second time, under a wrong name."""
@@ -125,11 +123,17 @@ class _Look:
             raise HostError(f"{PCI_DEVICES}/{bdf} leads to another device, {real_path}")
         return real_path
 
-    def _with_memory(self, gpu: Gpu, facts: Facts) -> Gpu:
+    def _to_publish(self, gpu: Gpu, real_path: str, facts: Facts) -> Gpu:
+        gpu = _with_sriov(gpu, facts)
         memory = local_memory(self.host, self.dmem, gpu)
         if memory.why:
             facts.note(f"local memory is unknown, the capacity is not published: {memory.why}")
-        return replace(gpu, memory_mib=memory.mib)
+        return replace(
+            gpu,
+            pcie_root=_pcie_root(real_path, facts),
+            numa_node=facts.number("numa_node"),
+            memory_mib=memory.mib,
+        )
 
 
 def _pcie_root(real_path: str, facts: Facts) -> str:
@@ -166,8 +170,8 @@ def _leads_to(facts: Facts, kind: str, node: str) -> bool:
 
 
 def _with_sriov(gpu: Gpu, facts: Facts) -> Gpu:
-    if "physfn" in facts.entries:
-        return _with_parent(replace(gpu, kind="vf"), facts)
+    if gpu.kind == "vf":
+        return _with_parent(gpu, facts)
     if gpu.driver not in DRM_DRIVERS or "sriov_totalvfs" not in facts.entries:
         # Without its driver the file shows what the hardware could do, which no driver has promised.
         return gpu
