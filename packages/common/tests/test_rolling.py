@@ -140,7 +140,7 @@ def test_a_call_ends_before_the_kubelet_gives_up_and_says_what_it_waited_for(
         with held(node, old, ref):
             old.freeze()
             with pytest.raises(PrepareFailed, match=f"claim {ref.uid} is still locked by another call"):
-                getattr(new, call)(ref, 5.0)
+                getattr(new, call)(ref, 10.0)
             # Everybody else's claims go on.
             assert new.prepare(other)[0].device == "b"
             new.unprepare(other)
@@ -157,7 +157,7 @@ def test_hardware_that_another_instance_works_on_is_waited_for(node: RollingNode
     with node.instance(OLD), node.instance(NEW) as new:
         with locks.parents(["parent-a"], Deadline.after(60)):
             with pytest.raises(PrepareFailed, match="hardware parent-a is still locked"):
-                new.prepare(ref, 5.0)
+                new.prepare(ref, 10.0)
             assert node.level("a") == 1
             assert list((node.state / "held").iterdir()) == []
         new.prepare(ref)
@@ -182,7 +182,7 @@ def test_a_newer_release_takes_over_and_a_step_back_loses_nothing(node: RollingN
         answer = old.prepare(first)
         new = stack.enter_context(node.instance(NEW, version="2.0.0", newer=True))
         assert new.lines("2.0.0 on node")
-        assert new.lines("waits for its turn", "rolling 1.4.0")
+        wait_until(lambda: new.lines("waits for its turn", "rolling 1.4.0"), "the wait")
         # Until the old one goes, its word is what is published, and both answer for both.
         assert published(node) == {"level"}
         assert new.prepare(first) == answer

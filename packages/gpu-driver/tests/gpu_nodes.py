@@ -133,7 +133,8 @@ def write(node: SimulatedNode, path: str, value: str) -> None:
 
 
 def lines(node: SimulatedNode) -> list[str]:
-    return node.log.read_text().splitlines()
+    """What the driver has logged, without a line that it is still writing."""
+    return node.log.read_text().rpartition("\n")[0].splitlines()
 
 
 def json_lines(node: SimulatedNode, since: int = 0) -> list[dict[str, Any]]:

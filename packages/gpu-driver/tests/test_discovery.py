@@ -286,6 +286,24 @@ def test_an_essential_file_that_cannot_be_read(flex_tree: SysTree, name: str, da
     assert line.startswith(f"{SECOND}: left out: cannot ")
 
 
+def test_a_function_that_is_pulled_while_it_is_looked_at_is_no_trouble(
+    flex_tree: SysTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was listed, and is neither there nor listed when its files are read."""
+    host = flex_tree.host
+    listed, real = [host.sysfs.listdir("bus/pci/devices")], FileTree.listdir
+
+    def listdir(tree: FileTree, path: str) -> tuple[str, ...]:
+        return listed.pop() if path == "bus/pci/devices" and listed else real(tree, path)
+
+    monkeypatch.setattr(FileTree, "listdir", listdir)
+    (flex_tree.root / "sys/bus/pci/devices" / SECOND).unlink()
+    found = discover(host)
+    assert found.problems == ()
+    assert [gpu.bdf for gpu in found.hardware.values()] == [PF, VF0, VF1]
+    assert listed == []
+
+
 @pytest.mark.parametrize("target", ["0000:b3:00.0", "../../../devices/gone", "/etc", "../../../../.."])
 def test_a_function_that_leads_nowhere(flex_tree: SysTree, target: str) -> None:
     flex_tree.link("sys/bus/pci/devices/0000:b3:00.0", target)

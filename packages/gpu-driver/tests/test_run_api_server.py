@@ -238,9 +238,10 @@ def said(node: SimulatedNode, since: int) -> list[tuple[str, str]]:
 def test_dropped_watches_and_expired_versions_are_no_trouble(node: SimulatedNode) -> None:
     since = len(lines(node))
     for _ in range(3):
-        wait_until(lambda: node.api.watches, "the watch")
-        assert node.api.drop_watches()
+        wait_until(node.api.drop_watches, "a watch to cut")
         node.api.expire_history()
+        asked = watches_asked(node)
+        wait_until(lambda: watches_asked(node) > asked, "the next watch")  # noqa: B023
     wait_until(lambda: node.api.watches, "the watch")
     wipe(node)
     node.wait_published()
@@ -248,6 +249,10 @@ def test_dropped_watches_and_expired_versions_are_no_trouble(node: SimulatedNode
     # One line for three losses, and none for the expiry.
     assert all("watch of ResourceSlices is lost" in text for text in loud)
     assert len(loud) <= 1, loud
+
+
+def watches_asked(node: SimulatedNode) -> int:
+    return sum(request.is_watch for request in node.api.requests)
 
 
 def test_a_silent_server_delays_publishing_and_nothing_else(node: SimulatedNode) -> None:

@@ -82,7 +82,7 @@ def test_after_a_reboot_a_claim_that_was_deleted_meanwhile_frees_its_device(node
     node.delete_claim(gone)
     node.start_driver(*OFTEN)
     wait_until(
-        lambda: not [name for name in node.leftovers() if gone.uid in name], "the claim to go", seconds=30
+        lambda: not [name for name in node.leftovers() if gone.uid in name], "the claim to go", seconds=60
     )
     after = allocated(node, "after", device)
     assert node.prepare(after)

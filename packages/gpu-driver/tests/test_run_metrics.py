@@ -60,7 +60,7 @@ def url(node: SimulatedNode, path: str) -> str:
 
 def get(node: SimulatedNode, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url(node, path), timeout=30) as answer:  # noqa: S310 - our own, http
+        with urllib.request.urlopen(url(node, path), timeout=60) as answer:  # noqa: S310 - our own, http
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -86,8 +86,22 @@ def test_every_row_is_exposed_and_nothing_else(node: SimulatedNode) -> None:
     assert families == {row.name.removesuffix("_total") for row in (*rows(), *PROCESS_ROWS)}
 
 
+def at_rest(node: SimulatedNode) -> Samples:
+    """Wait until the driver has heard that its slices are stored, and has looked at the server for the last time."""
+
+    def rests() -> Samples | None:
+        samples = scrape(node)
+        # The version, the Node, and the version again once the slices are watched.
+        asked = value(samples, API_REQUESTS, verb="get", code="200")
+        return samples if value(samples, SLICES_SYNCED) == 1 and asked >= 3 else None
+
+    found = wait_until(rests, "the driver to come to rest")
+    assert found is not None
+    return found
+
+
 def test_before_and_after_a_claim(node: SimulatedNode) -> None:
-    before = scrape(node)
+    before = at_rest(node)
     assert value(before, DEVICES, health="unknown") == 2
     assert value(before, DEVICES_HELD) == 0
     assert value(before, SLICES_SYNCED) == 1
@@ -192,8 +206,10 @@ def test_a_damaged_record_is_counted_and_told_on_the_node() -> None:
         (record,) = node.state.glob("claims/*.json")
         record.write_text("{}")
         node.start_driver(ON)
-        events = node.wait(lambda: node.api.objects("Event"), "the Event")
-        (event,) = [event for event in events if event["reason"] == "ClaimRecordSetAside"]
+        (event,) = node.wait(
+            lambda: [each for each in node.api.objects("Event") if each["reason"] == "ClaimRecordSetAside"],
+            "the Event",
+        )
         assert event["regarding"]["name"] == NODE
         assert event["type"] == "Warning"
         assert record.name in event["note"]

@@ -105,7 +105,7 @@ def test_sigterm_lets_go_of_the_turn_before_the_calls_in_flight_have_finished(no
         ref = allocated(node, "slow", names(node)[0])
         with Instance(node, NEW) as new, ThreadPoolExecutor(1) as pool:
             wait_until(lambda: new.lines("waits for its turn", f"pod {OLD}"), "the wait", seconds=60)
-            node.api.latency(3.0)
+            node.api.pause()
             try:
                 asked = len(claim_reads(node))
                 call = pool.submit(old.prepare, ref)
@@ -114,7 +114,7 @@ def test_sigterm_lets_go_of_the_turn_before_the_calls_in_flight_have_finished(no
                 wait_until(lambda: new.lines("the turn to publish is ours"), "the turn", seconds=60)
                 assert not call.done()
             finally:
-                node.api.latency(0)
+                node.api.resume()
             assert call.result(60)[0].device == names(node)[0]
             assert old.running.wait(60) == 0
             assert new.prepare(ref) == call.result()

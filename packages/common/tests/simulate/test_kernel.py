@@ -257,6 +257,21 @@ def test_unplug_and_plug(kernel: Kernel) -> None:
     assert kernel.machine.sys.read(f"{PCI}/{PF}/sriov_numvfs") == "0"
 
 
+def test_the_bus_lists_a_function_that_has_its_files(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``bus_add_device``: whoever looks at what is listed finds vendor and class."""
+    seen: dict[str, bool] = {}
+    real = Machine.add_link
+
+    def add_link(machine: Machine, path: str, target: str, *, owner: Function | None = None) -> None:
+        if path.startswith("bus/pci/devices/"):
+            seen[path] = machine.sys.exists(f"{target}/vendor")
+        real(machine, path, target, owner=owner)
+
+    monkeypatch.setattr(Machine, "add_link", add_link)
+    kernel.plug("0000:08:00.0")
+    assert seen == {"bus/pci/devices/0000:08:00.0": True}
+
+
 def test_unplug_a_switch_takes_what_is_behind(kernel: Kernel) -> None:
     kernel.unplug(SWITCH)
     assert not {TOY, SWITCH, "0000:06:01.0"} & set(kernel.machine.functions)

@@ -64,7 +64,12 @@ class _Look:
                 try:
                     yield from self._at(bdf)
                 except HostError as error:
-                    self._left_out(bdf, error)
+                    if not self._has_gone(bdf, error):
+                        self._left_out(bdf, error)
+
+    def _has_gone(self, bdf: str, error: HostError) -> bool:
+        """Whether it was pulled since it was listed: the kernel takes it out of the bus's list first."""
+        return isinstance(error, HostNotFound) and bdf not in self.host.sysfs.listdir(PCI_DEVICES)
 
     def named(self, names: Collection[str]) -> Iterator[Gpu]:
         for name in sorted(set(names)):

@@ -20,10 +20,12 @@ _RESET_METHODS = frozenset({"device_specific", "acpi", "flr", "af_flr", "pm", "b
 
 
 def make(machine: Machine, function: Function) -> None:
-    """Make the folder of a function that just appeared, and the links to it."""
+    """Make the folder of a function that just appeared, and the links to it.
+
+    The bus lists it when it has its files, as ``bus_add_device`` (``drivers/base/bus.c``) does.
+    """
     spec = function.spec
     machine.sys.make_folder(spec.folder)
-    machine.add_link(f"bus/pci/devices/{spec.bdf}", spec.folder)
     machine.add_link(f"{spec.folder}/subsystem", "bus/pci")
     for name, text in {**_texts(machine, spec), **spec.attributes}.items():
         machine.add_file(f"{spec.folder}/{name}", text)
@@ -34,6 +36,7 @@ def make(machine: Machine, function: Function) -> None:
     if spec.sriov:
         _add_sriov(machine, function)
     write_uevent(machine, function)
+    machine.add_link(f"bus/pci/devices/{spec.bdf}", spec.folder)
 
 
 def unmake(machine: Machine, function: Function) -> None:
