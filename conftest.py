@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from kills_summary import pytest_terminal_summary
+
+__all__ = ["pytest_terminal_summary"]
 
 # A busy machine is no finding.
 settings.register_profile("patient", settings(), deadline=None)
@@ -32,23 +35,3 @@ def _levels_of_loggers() -> Iterator[None]:
 def pytest_xdist_auto_num_workers() -> int:
     """Start two workers a core: most of the time goes into waiting for the processes that tests start."""
     return 2 * len(os.sched_getaffinity(0))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what test_kills.py did: how many changes each scenario makes, and at how many of them it was cut short."""
-    reports = [report for group in ("passed", "failed") for report in terminalreporter.stats.get(group, ())]
-    kills = [
-        (report, value) for report in reports for name, value in report.user_properties if name == "kills"
-    ]
-    rows = [value for _, value in kills]
-    if rows:
-        terminalreporter.section(
-            "changes to files, sockets, hardware and the API server, each cut short", sep="-"
-        )
-        terminalreporter.line(f"{'scenario':20}{'fault':20}{'changes':>8}{'faults':>8}")
-        for scenario, fault, changes, faults in sorted(rows):
-            terminalreporter.line(f"{scenario:20}{fault:20}{changes:>8}{faults:>8}")
-        verdict = (
-            "nothing lost, nothing left" if all(report.passed for report, _ in kills) else "see the failures"
-        )
-        terminalreporter.line(f"{'':48}{sum(row[3] for row in rows):>8} in all, {verdict}")

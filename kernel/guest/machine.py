@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from guest import initramfs, qemu
@@ -32,12 +32,20 @@ class Machine:
     Args:
         folder: is made; afterwards it has ``console``, ``stdout``, ``code``, and whatever the command put into
             ``/run/guest``.
-        devices: values of QEMU's ``-device``; the network card with 7 VFs unless said otherwise.
+        devices: values of QEMU's ``-device``.
+        shares: folders that the guest can mount and write to, by 9p's tag; they outlast it.
     """
 
-    def __init__(self, parts: Parts, folder: Path, devices: Sequence[str] = qemu.DEVICES) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        folder: Path,
+        devices: Sequence[str] = qemu.DEVICES,
+        shares: Mapping[str, Path] | None = None,
+    ) -> None:
         self._parts = parts
         self._devices = devices
+        self._shares = shares or {}
         self.folder = folder.resolve()
         self.console = self.folder / "console"
 
@@ -94,7 +102,9 @@ class Machine:
         modules = str(self._parts.libraries[0] / "qemu")
         with (self.folder / "qemu").open("wb") as said:
             return subprocess.Popen(
-                supervised(qemu.command(self._parts, self.folder, self._devices, terminal=talks)),
+                supervised(
+                    qemu.command(self._parts, self.folder, self._devices, self._shares, terminal=talks)
+                ),
                 env=os.environ | {"LD_LIBRARY_PATH": libraries, "QEMU_MODULE_DIR": modules},
                 stdin=None if talks else subprocess.DEVNULL,
                 stdout=None if talks else said,

@@ -4,7 +4,7 @@ Source: the manual page qemu-system-x86_64(1), and QEMU's documents of igb and i
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from guest.parts import Parts
@@ -42,7 +42,7 @@ APPEND = """
 
 
 def command(
-    parts: Parts, folder: Path, devices: Sequence[str] = DEVICES, *, terminal: bool = False
+    parts: Parts, folder: Path, devices: Sequence[str], shares: Mapping[str, Path], *, terminal: bool = False
 ) -> list[str]:
     """Give the command that boots ``folder/initramfs`` and shares the folder with the guest as its output.
 
@@ -55,6 +55,8 @@ def command(
     words += ["-kernel", str(parts.kernel / "vmlinuz"), "-initrd", str(folder / "initramfs")]
     words += ["-append", " ".join(APPEND.split())]
     words += [*_share("machine", Path("/"), ",readonly=on"), *_share("out", folder)]
+    for tag, path in shares.items():
+        words += _share(tag, path)
     words += [*_ports(folder), *(["-chardev", "stdio,id=shell,signal=off"] if terminal else [])]
     words += ["-serial", "chardev:shell" if terminal else "null"]
     for device in devices:

@@ -116,8 +116,11 @@ def test_a_thousand_events_are_few_looks_and_the_last_change_is_seen(
     assert events > 1000
     watch.until(names(card, 1), number)
     assert counter.looks <= min(counter.most, 100)
-    changes = sum(event.action == "change" for event in source.heard)
-    assert changes >= 1000 or OVERFLOW in source.heard, "events were lost and nobody was told"
+    # The look may have been for the first of the events; who hears them is slower than the kernel.
+    until(
+        lambda: OVERFLOW in source.heard or sum(event.action == "change" for event in source.heard) >= 1000,
+        "every event, or word that some were lost",
+    )
 
 
 def test_events_for_which_there_is_no_room_are_known_to_be_lost(card: Card) -> None:

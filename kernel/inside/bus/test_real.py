@@ -136,7 +136,7 @@ def test_a_look_does_not_wait_for_the_kernel_though_a_read_of_numvfs_does(nic: W
     with nic.bus() as bus:
         bus.bring(PF, Setting(IGB, autoprobe=True, vfs=(VFIO,)))
     with nic.using(VF0):
-        with nic.brief() as bus, pytest.raises(HardwareBusy):
+        with nic.brief("set the number of VFs to 0") as bus, pytest.raises(HardwareBusy):
             bus.set_vfs(PF, 0)
         reader = subprocess.Popen(["cat", f"/sys/{FOLDER}/sriov_numvfs"], stdout=subprocess.PIPE)
         with pytest.raises(subprocess.TimeoutExpired):

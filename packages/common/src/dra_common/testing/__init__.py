@@ -10,6 +10,7 @@
     instance    Instance: one of several processes of a SimulatedNode's driver, as during a rolling update
     knobnode    KnobNode: the same on plain files, with the made-up accelerator of ``knobs``; starts in no time
     mortal      a program that is killed, or whose disk fails, at a chosen change to files, hardware or API server
+    rig         Rig: the claim engine of any driver on any host, without a kubelet and an API server
     bench       Bench: the claim engine alone on real files, with the made-up accelerator of ``knobs``
     objects     Kubernetes objects for tests
     demo        stories for people, every statement checked

@@ -69,9 +69,11 @@ class NicDriver:
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Nic]:
         """Find the PFs with SR-IOV; of those asked for also how they are set."""
         addresses = [bdf for bdf in host.sysfs.listdir("bus/pci/devices") if _is_nic(host, bdf)]
-        wanted = [bdf for bdf in addresses if only is None or _name(bdf) in only]
+        wanted = [bdf for bdf in addresses if only is None or device_name(bdf) in only]
         with Bus(host) as bus:
-            return Discovery({_name(bdf): _read(host, bus, bdf, deep=only is not None) for bdf in wanted})
+            return Discovery(
+                {device_name(bdf): _read(host, bus, bdf, deep=only is not None) for bdf in wanted}
+            )
 
     def publish(self, hardware: Mapping[str, Nic]) -> Published:
         """Publish how many VFs each can have."""
@@ -146,8 +148,15 @@ class NicDriver:
         return PlannedDevice(one.allocated, self.locks(one), undo)
 
 
-def _name(bdf: str) -> str:
+def device_name(bdf: str) -> str:
+    """Return what a PF is published as."""
     return bdf.replace(":", "-").replace(".", "-")
+
+
+def opaque(**config: object) -> dict[str, Any]:
+    """Return a claim's parameters; ``config`` is a :class:`NicConfig`."""
+    parameters = {"apiVersion": "nic.example.com/v1", "kind": "NicConfig", **config}
+    return {"source": "FromClaim", "requests": [], "opaque": {"driver": DRIVER, "parameters": parameters}}
 
 
 def _address(name: str) -> str:

@@ -18,7 +18,7 @@ from dra_common.model import ClaimRef
 from dra_common.pci import Bus, Setting
 from dra_common.simulate import SimulatedHost
 from dra_common.testing.forks import Forker
-from dra_common.testing.nic.driver import DRIVER
+from dra_common.testing.nic.driver import DRIVER, device_name, opaque
 from dra_common.testing.node import SimulatedNode
 
 
@@ -48,15 +48,8 @@ class NicNode(SimulatedNode):
         """Create a claim that has this PF, allocated past the scheduler; ``config`` is a ``NicConfig``."""
         request = {"name": "r", "exactly": {"deviceClassName": DRIVER}}
         ref = self.create_claim(name, {"devices": {"requests": [request]}})
-        device = bdf.replace(":", "-").replace(".", "-")
-        result = {"request": "r", "driver": DRIVER, "pool": self.name, "device": device}
-        parameters = {"apiVersion": "nic.example.com/v1", "kind": "NicConfig", **config}
-        opaque = {
-            "source": "FromClaim",
-            "requests": [],
-            "opaque": {"driver": DRIVER, "parameters": parameters},
-        }
+        result = {"request": "r", "driver": DRIVER, "pool": self.name, "device": device_name(bdf)}
         stored: dict[str, Any] = {**(self.api.get("ResourceClaim", name, ref.namespace) or {})}
-        allocated = {"devices": {"results": [result], "config": [opaque]}}
+        allocated = {"devices": {"results": [result], "config": [opaque(**config)]}}
         self.api.put("ResourceClaim", {**stored, "status": {"allocation": allocated}})
         return ref
