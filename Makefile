@@ -7,7 +7,7 @@ GUEST = PYTHONPATH=kernel $(HATCH) run python -m guest
 # Which Kubernetes (a folder of e2e/tools), feature gates and API versions: make e2e K8S=1.34 GATES=A=true,B=false SERVED=...
 export K8S GATES SERVED
 
-.PHONY: help demo bench bench-cluster fuzz test test-all kills test-kernel kernel-shell e2e e2e-tools cluster cluster-down lint format image protos clean
+.PHONY: help demo bench bench-cluster fuzz test test-all kills test-kernel kernel-parts kernel-shell e2e e2e-tools cluster cluster-down lint format image protos clean
 
 help:
 	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
@@ -60,8 +60,11 @@ kills:
 test-kernel:
 	@tools/prepare.sh
 	@$(GUEST) fetch
-	@$(if $(ARGS),,$(HATCH) run python -m pytest -q -p no:cacheprovider kernel/boots)
 	@$(GUEST) test $(ARGS)
+
+# With the standard library alone, as e2e-tools.
+kernel-parts:
+	@python=$$(tools/pythons.sh --newest | cut -d' ' -f2); PYTHONPATH=kernel $${python:-python3} -m guest fetch
 
 kernel-shell:
 	@tools/prepare.sh

@@ -14,13 +14,14 @@ from guest.cache import Cache, cache_folder
 from guest.errors import GuestError
 from guest.machine import Machine, to_stdout
 from guest.parts import Parts, find
+from guest.tier import Part, Tier, inside
 
 KERNEL = Path(__file__).parent.parent
 CHECKOUT = KERNEL.parent
 # What a run leaves, on purpose: the console and the results.
 OUTPUT = CHECKOUT / ".kernel"
 SOURCES = ("packages/common/src", "packages/gpu-driver/src", "packages/common/tests", "kernel/inside")
-TESTS = KERNEL / "inside"
+TESTS, BOOTS = KERNEL / "inside", KERNEL / "boots"
 USAGE = """
 Linux {release}. / is this machine's, read-only; what you write is gone when you leave. /run/guest is kept: {folder}
   modprobe igb; echo 2 > /sys/bus/pci/devices/0000:01:00.0/sriov_numvfs      an SR-IOV card with 7 VFs
@@ -60,17 +61,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
-    """Run the tests of the kernel in a guest."""
+    """Run the tests of the kernel in a guest; without arguments all, in several guests, and those of the guests."""
+    if not options.command:
+        return Tier(options.output, say).run(list(_all(options)))
     words = [sys.executable, "-m", "pytest", "-c", str(TESTS / "pytest.toml"), "--rootdir", str(CHECKOUT)]
-    words += [
-        "--confcutdir",
-        str(TESTS),
-        "--junit-xml=/run/guest/junit.xml",
-        *(options.command or [str(TESTS)]),
-    ]
+    words += ["--confcutdir", str(TESTS), "--junit-xml=/run/guest/junit.xml", *options.command]
     machine = Machine(parts(), options.output / "test")
     only = "export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"
     return machine.run(f"{environment()}; {only}\n{shlex.join(words)}", options.timeout, to_stdout)
+
+
+def _all(options: argparse.Namespace) -> Iterator[Part]:
+    python = (sys.executable, "-m")
+    for name, tests in inside(TESTS).items():
+        own = (f"--output={options.output / name}", f"--timeout={options.timeout:g}")
+        yield Part(name, (*python, "guest", *own, "test", *map(str, tests)))
+    yield Part("boots", (*python, "pytest", "-q", "-p", "no:cacheprovider", str(BOOTS)))
 
 
 def shell(options: argparse.Namespace) -> int:
@@ -101,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     actions = {"fetch": fetch, "run": run, "test": test, "shell": shell}
     described = argparse.ArgumentParser(prog="guest", description=__doc__)
     described.add_argument("--output", type=Path, default=OUTPUT, help="folder for console and results")
-    described.add_argument("--timeout", type=float, default=600, help="seconds (default: 600)")
+    described.add_argument("--timeout", type=float, default=1500, help="seconds (default: 1500)")
     described.add_argument("action", choices=actions)
     described.add_argument(
         "command", nargs=argparse.REMAINDER, help="what run runs; what test gives to pytest"
