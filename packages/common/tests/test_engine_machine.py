@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from properties.engine import STEPS, EngineMachine
 
 EngineMachine.TestCase.settings = settings(
-    max_examples=200,
+    max_examples=120,
     stateful_step_count=STEPS,
     derandomize=True,
     database=None,

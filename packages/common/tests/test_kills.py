@@ -1,8 +1,8 @@
 """The real process is killed before and after every change it makes, and is none the worse for it afterwards.
 
-``KILLS=all`` (``make kills``) takes every change. Without it, of the longer scenarios, every fourth is taken; and every
-eighth of what differs little from another: killed after a change is nearly killed before the next. ``KILLS=fresh`` also
-starts each process from nothing; otherwise they are forked from one that is warm.
+``KILLS=all`` (``make kills``) takes every change. Without it, of the longer scenarios, every sixth is taken; and every
+twelfth of what differs little from another: killed after a change is nearly killed before the next. ``KILLS=fresh``
+also starts each process from nothing; otherwise they are forked from one that is warm.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CALLS = (*WHOLE, SAMPLED[0])
 STARTS = SAMPLED[1:] if ALL else SAMPLED[1:4]
 """Starts that are made to fail; an adoption that fails is tried again after five seconds, each time."""
 ERRNOS = (errno.ENOSPC, errno.EIO, errno.EROFS)
-_EACH, _SOME, _FEW = 1, 4, 8
+_EACH, _SOME, _FEW = 1, 6, 12
 """Of how many changes one is taken where not all are."""
 
 Report = Callable[[str, object], None]
