@@ -97,7 +97,7 @@ def _kill_repeatedly(node: SimulatedNode, calls: Sequence[Future[Any]]) -> None:
 def _until_prepared(
     node: SimulatedNode, ref: ClaimRef, retries: Counter[ClaimRef]
 ) -> tuple[PreparedDevice, ...]:
-    """Call as the kubelet does: again after every failure."""
+    """Call as the kubelet does: again after every failure, through as many starts as there are kills."""
 
     def call() -> tuple[PreparedDevice, ...]:
         try:
@@ -106,7 +106,7 @@ def _until_prepared(
             retries[ref] += 1
             return ()
 
-    return wait_until(call, f"claim {ref.name} to be prepared", seconds=60, pause=_KUBELET_PAUSE)
+    return wait_until(call, f"claim {ref.name} to be prepared", seconds=500, pause=_KUBELET_PAUSE)
 
 
 def _check_answers(node: SimulatedNode, narrator: Narrator, answers: Answers) -> None:
