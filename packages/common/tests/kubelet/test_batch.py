@@ -64,6 +64,7 @@ def test_what_gives_up_at_the_deadline_still_says_why(workers: ClaimWorkers) -> 
     """As a lock does, a little late on a busy machine. Whoever does not give up is answered for, as late."""
 
     def work(ref: ClaimRef, deadline: Deadline) -> None:
+        begun.wait(60)
         if ref.uid == "uid-3":
             opened.wait(60)
         while not deadline.passed:
@@ -72,10 +73,14 @@ def test_what_gives_up_at_the_deadline_still_says_why(workers: ClaimWorkers) -> 
         raise ClaimError("the lock is held")
 
     opened = threading.Event()
-    call = Call(1, Deadline.after(0.2), waiting, last_words=60)
+    soon = Deadline.after(60)
+    begun = threading.Barrier(3, soon.end)
+    call = Call(1, soon, waiting, last_words=60)
     outcomes = workers.run(work, REFS[:3], call)
     assert {outcome.error for outcome in outcomes.values()} == {"the lock is held"}
-    call = Call(2, Deadline.after(0.1), waiting, last_words=5)
+    soon = Deadline.after(6)
+    begun = threading.Barrier(4)
+    call = Call(2, soon, waiting, last_words=5)
     outcomes = workers.run(work, REFS[:4], call)
     assert [uid for uid, outcome in outcomes.items() if "not finished in time" in outcome.error] == ["uid-3"]
     opened.set()

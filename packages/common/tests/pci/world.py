@@ -123,6 +123,9 @@ def wait_free(nic: World) -> None:
     with nic.locks.parents([PARENT], Deadline.after(60)):
         pass
     wait_until(lambda: not helpers(nic), "the helper's end", seconds=60)
+    wait_until(
+        lambda: all(thread.name != "left-behind" for thread in threading.enumerate()), "its end to be noticed"
+    )
     assert nic.lock_file.read_bytes() == b""
 
 
