@@ -22,7 +22,7 @@ class SimulatedWorld(World):
     def using(self, bdf: str) -> Iterator[None]:
         client = ControlClient(self.machine)
         with client.connect() as connection, connection.makefile("rwb") as stream:
-            assert client.exchange(stream, "open", node=self.node(bdf))["ok"]
+            assert client.exchange(stream, "open", node=self.node(bdf), bdf=bdf)["ok"]
             yield
 
     def driver(self) -> list[str]:

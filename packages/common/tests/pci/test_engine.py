@@ -49,11 +49,11 @@ def node(short_tmp: Path, forker: Forker) -> Iterator[NicNode]:
 
 
 @contextmanager
-def virtual_machine(node: NicNode, device: str) -> Iterator[None]:
-    """Have a VFIO node open."""
+def virtual_machine(node: NicNode, group: str) -> Iterator[None]:
+    """Have the PF open through its group."""
     client = ControlClient(node.machine)
     with client.connect() as connection, connection.makefile("rwb") as stream:
-        assert client.exchange(stream, "open", node=device)["ok"]
+        assert client.exchange(stream, "open", node=group, bdf=PF)["ok"]
         yield
 
 

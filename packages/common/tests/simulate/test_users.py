@@ -43,13 +43,13 @@ def unbound(kernel: Kernel, bdf: str) -> bool:
     return not kernel.machine.sys.exists(f"{kernel.machine.functions[bdf].folder}/driver")
 
 
-@pytest.mark.parametrize("node", ["vfio/9", "vfio/devices/vfio0"])
-def test_an_unbind_waits_for_the_user(kernel: Kernel, node: str) -> None:
+@pytest.mark.parametrize(("node", "bdf"), [("vfio/9", TOY), ("vfio/devices/vfio0", "")])
+def test_an_unbind_waits_for_the_user(kernel: Kernel, node: str, bdf: str) -> None:
     """Order as seen on Linux 6.12: links and the device's node first, group and events at the end."""
     to_vfio(kernel, TOY)
     heard: list[Uevent] = []
     kernel.hub.listen(heard.append)
-    close = kernel.open_node(node)
+    close = kernel.open_node(node, bdf)
     thread = begin(lambda: kernel.write("bus/pci/drivers/vfio-pci/unbind", TOY))
     wait_until(lambda: unbound(kernel, TOY) and heard, "the unbind to begin", seconds=60)
     assert [(event.action, event.subsystem) for event in heard] == [("remove", "vfio-dev")]
@@ -63,7 +63,7 @@ def test_an_unbind_waits_for_the_user(kernel: Kernel, node: str) -> None:
 
 def test_whatever_needs_the_devices_lock_waits_too(kernel: Kernel) -> None:
     to_vfio(kernel, TOY)
-    close = kernel.open_node("vfio/9")
+    close = kernel.open_node("vfio/9", TOY)
     writes = [
         ("bus/pci/drivers/vfio-pci/unbind", TOY),
         (f"{PCI}/{TOY}/driver_override", "toy"),
@@ -86,7 +86,7 @@ def test_removing_vfs_waits_for_the_user_of_one(kernel: Kernel) -> None:
     kernel.write(f"{PCI}/{PF}/sriov_drivers_autoprobe", "0")
     kernel.write(f"{PCI}/{PF}/sriov_numvfs", "2")
     to_vfio(kernel, VF0)
-    close = kernel.open_node(f"vfio/{kernel.machine.functions[VF0].spec.iommu_group}")
+    close = kernel.open_node(f"vfio/{kernel.machine.functions[VF0].spec.iommu_group}", VF0)
     thread = begin(lambda: kernel.write(f"{PCI}/{PF}/sriov_numvfs", "0"))
     wait_until(lambda: unbound(kernel, VF0), "the removal to begin", seconds=60)
     assert kernel.machine.functions[PF].num_vfs == 2
@@ -104,9 +104,23 @@ def test_a_group_has_one_user(kernel: Kernel, refusal: Refusal) -> None:
     assert refusal(lambda: kernel.open_node("vfio/77")) == errno.ENOENT
 
 
+def test_an_open_group_holds_no_device(kernel: Kernel, refusal: Refusal) -> None:
+    """As seen on Linux 6.12: the group goes with its last device, and who has it open has nothing."""
+    to_vfio(kernel, TOY)
+    close = kernel.open_node("vfio/9")
+    kernel.write("bus/pci/drivers/vfio-pci/unbind", TOY)
+    assert not (kernel.machine.dev.root / "vfio/9").exists()
+    kernel.write("bus/pci/drivers_probe", TOY)
+    again = kernel.open_node("vfio/9", TOY)
+    close()
+    assert refusal(lambda: kernel.open_node("vfio/9")) == errno.EBUSY
+    again()
+    kernel.write("bus/pci/drivers/vfio-pci/unbind", TOY)
+
+
 def test_who_waits_when_the_machine_is_switched_off_is_told(kernel: Kernel, refusal: Refusal) -> None:
     to_vfio(kernel, TOY)
-    kernel.open_node("vfio/9")
+    kernel.open_node("vfio/9", TOY)
     codes: list[int] = []
     thread = begin(
         lambda: codes.append(refusal(lambda: kernel.write("bus/pci/drivers/vfio-pci/unbind", TOY)))
@@ -129,7 +143,8 @@ def test_a_user_goes_with_its_connection(host: SimulatedHost) -> None:
         assert client.request("open", node="vfio/9")["error"] == "EBUSY"
         assert client.exchange(stream, "close", node="vfio/9")["ok"]
         assert client.exchange(stream, "close", node="vfio/9")["error"] == "EBADF"
-        assert client.exchange(stream, "open", node="vfio/9")["ok"]
+        assert client.exchange(stream, "open", node="vfio/9", bdf=VF0)["error"] == "ENODEV"
+        assert client.exchange(stream, "open", node="vfio/9", bdf=TOY)["ok"]
     host.sysfs.write("bus/pci/drivers/vfio-pci/unbind", TOY)
     with pytest.raises(HostError):
         host.sysfs.write("bus/pci/drivers/vfio-pci/unbind", TOY)

@@ -12,7 +12,8 @@
 ``write``      ``path``, ``value``    write(2) to an attribute; the path is relative to sysfs
 ``query``      ``node``, ``name``     ask a device node (relative to devfs); the answer is ``data``, base64
 ``subscribe``                         from now on lines ``{"event": {action, devpath, subsystem, properties}}``
-``open``       ``node``               use a device node, until ``close`` or the connection ends: no driver lets go of it
+``open``       ``node``, ``bdf``      use a device node until ``close`` or the connection ends; the driver of ``bdf``, a
+                                      device of a VFIO group, which may be left out, does not let go meanwhile
 ``close``      ``node``               use it no longer
 ``unplug``     ``bdf``                pull a function, or a bridge with all behind it
 ``plug``       ``bdf``                put it back
@@ -238,7 +239,8 @@ class _Client:
         node = _text(request, "node")
         if node in self._opened:
             raise refuse(errno.EBUSY, f"{node} is open on this connection")
-        self._opened[node] = self._kernel.open_node(node)
+        bdf = _text(request, "bdf") if "bdf" in request else ""
+        self._opened[node] = self._kernel.open_node(node, bdf)
         return {}
 
     def _close_node(self, request: Request) -> Answer:

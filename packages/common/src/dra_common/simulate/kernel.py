@@ -178,17 +178,18 @@ class Kernel:
                 raise refuse(errno.ENOTTY, node)
             return function.driver.query(self.machine, function, real, name)
 
-    def open_node(self, node: str) -> Callable[[], None]:
-        """Open a device node, as a virtual machine does; returns what closes it. Raises ENOENT, EBUSY."""
-        with self._lock:
-            machine = self.machine
-            real = machine.dev.resolve(node)
-            machine.open_node(real)
-        return lambda: self._close_node(machine, real)
+    def open_node(self, node: str, bdf: str = "") -> Callable[[], None]:
+        """Open a device node, and a VFIO group's device ``bdf`` through it; returns what closes both.
 
-    def _close_node(self, machine: Machine, node: str) -> None:
+        Raises ENOENT, EBUSY, ENODEV.
+        """
         with self._lock:
-            machine.close_node(node)
+            close = self.machine.open_node(self.machine.dev.resolve(node), bdf)
+        return lambda: self._close(close)
+
+    def _close(self, close: Callable[[], None]) -> None:
+        with self._lock:
+            close()
 
     def power_off(self) -> None:
         """Let nobody wait any longer for what the machine would do."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +58,8 @@ class Machine:
         nodes: device nodes below devfs and the function whose driver answers them.
         rescan: what a write to ``rescan`` does, the bus's or a function's.
         autoprobe: whether new VFs are offered to drivers; off while a profile's first state is made.
-        users: how often each device node below devfs is open.
+        users: who has each device node below devfs open.
+        in_use: how many of them have each function, by address: they keep its driver from letting go.
     """
 
     def __init__(
@@ -84,7 +85,8 @@ class Machine:
         self.dynamic_ids: dict[str, list[DynamicId]] = {}
         self.rescan: Store = lambda _text: None
         self.autoprobe = True
-        self.users: Counter[str] = Counter()
+        self.users: defaultdict[str, set[object]] = defaultdict(set)
+        self.in_use: Counter[str] = Counter()
         self._turn = turn or threading.Condition()
         self._off = False
         self._classes: dict[str, ClassDevice] = {}
@@ -321,16 +323,30 @@ class Machine:
         if self._off:
             raise refuse(errno.EIO, "the machine was switched off")
 
-    def open_node(self, node: str) -> None:
-        """Count a user of a device node, who keeps its driver from letting go. Raises EBUSY: a VFIO group has one."""
+    def open_node(self, node: str, bdf: str = "") -> Callable[[], None]:
+        """Count a user of a device node, and of a function that is had through it; returns what ends that.
+
+        Raises EBUSY: a VFIO group has one user; ENODEV: that group has no such function bound to a VFIO driver.
+        """
         if node.startswith("vfio/") and self.users[node]:
             raise refuse(errno.EBUSY, node)
-        self.users[node] += 1
+        if bdf and not self._is_had_through(node, bdf):
+            raise refuse(errno.ENODEV, f"{bdf} is not to be had through {node}")
+        user = object()
+        self.users[node].add(user)
+        self.in_use[bdf] += 1
+        return lambda: self._close_node(node, bdf, user)
 
-    def close_node(self, node: str) -> None:
-        """Count a user less."""
-        self.users[node] -= 1
+    def _close_node(self, node: str, bdf: str, user: object) -> None:
+        self.users[node].discard(user)
+        self.in_use[bdf] -= 1
         self._turn.notify_all()
+
+    def _is_had_through(self, node: str, bdf: str) -> bool:
+        function = self.functions.get(bdf)
+        if function is None or node != f"vfio/{function.spec.iommu_group}":
+            return False
+        return self.sys.exists(f"{function.folder}/vfio-dev")
 
     def switch_off(self) -> None:
         """End all waiting: nothing will be returned from any more."""

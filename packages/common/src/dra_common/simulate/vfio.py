@@ -61,14 +61,16 @@ class VfioPci(KernelDriver):
     def remove(self, machine: Machine, function: Function) -> None:
         """Wait for the last user, as ``vfio_unregister_group_dev`` does: only then the group's node goes.
 
-        Who has the group open is taken for a user of all its functions.
+        A user is who has the device open, by its node or through its group; who has the group open alone is none.
         """
         folder = f"{function.folder}/vfio-dev"
-        nodes = {f"vfio/{function.spec.iommu_group}"}
+        nodes = set()
         for name in machine.sys.names(folder):
             nodes.add(f"vfio/devices/{name}")
             machine.remove_class_device(f"{folder}/{name}")
-        machine.block(lambda: not any(machine.users[node] for node in nodes))
+        machine.block(
+            lambda: not machine.in_use[function.bdf] and not any(machine.users[node] for node in nodes)
+        )
 
 
 def _hold_group(machine: Machine, function: Function, group: int) -> None:
@@ -88,4 +90,6 @@ def _drop_group(machine: Machine, function: Function, group: int) -> None:
     folder = f"{VIRTUAL}/vfio/{group}"
     minor = machine.sys.read(f"{folder}/dev").partition(":")[2]
     machine.remove_class_device(folder)
+    # Who still has it open has nothing of the next group of this number.
+    machine.users[f"vfio/{group}"] = set()
     machine.free("vfio-group", int(minor))
