@@ -11,7 +11,7 @@ from pathlib import Path
 SYSFS = Path("/sys")
 DEVICES = SYSFS / "bus" / "pci" / "devices"
 DRIVERS = SYSFS / "bus" / "pci" / "drivers"
-MODULES = ("igb", "igbvf", "vfio-pci", "pci-stub")
+MODULES = ("igb", "igbvf", "vfio-pci", "pci-stub", "aer_inject")
 IGB = "0x10c9\n"
 KOBJECT_UEVENT = 15
 # Thousands of events. SO_RCVBUFFORCE (asm-generic/socket.h) may pass the limit of the system (socket(7)).
@@ -94,6 +94,9 @@ class Card:
 
     def restore(self) -> None:
         """Make it as it was found, whatever a test did."""
+        if self.folder.exists() and self._has_errors():
+            # Counts last as long as the device.
+            must(self.folder / "remove", "1")
         if not self.folder.exists():
             must(SYSFS / "bus" / "pci" / "rescan", "1")
         if (self.folder / "sriov_numvfs").read_text() != "0\n":
@@ -108,3 +111,7 @@ class Card:
             if self.driver:
                 must(DRIVERS / self.driver / "unbind", self.name)
             must(DRIVERS / "igb" / "bind", self.name)
+
+    def _has_errors(self) -> bool:
+        files = (self.folder / f"aer_dev_{severity}" for severity in ("correctable", "nonfatal", "fatal"))
+        return any(not file.read_text().endswith(" 0\n") for file in files)

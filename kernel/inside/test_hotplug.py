@@ -14,6 +14,7 @@ from dra_common.errors import HostNotFound
 from dra_common.hotplug import OVERFLOW, SUBSCRIBED, KernelUevents, Monitor, subscribe
 from dra_common.model import Device
 from dra_common.ports import Host
+from monitor import Monitor as Qemu
 from watch import Counter, Heard, Watch, until
 
 PCI = "bus/pci/devices"
@@ -102,6 +103,23 @@ def test_a_card_that_is_removed_and_found_again(card: Card, watch: Watch, uevent
     watch.until(names(card), last(uevents)[1])
     until(lambda: watch.devices[name(card.name)] == {"driver": "igb"}, "its driver")
     assert counter.looks <= counter.most
+
+
+def test_a_card_that_is_pulled_out_and_put_back(card: Card, watch: Watch, uevents: Uevents) -> None:
+    must(card.folder / "sriov_numvfs", "2")
+    vfs = [card.vf(0), card.vf(1)]
+    watch.until(names(card, 2), last(uevents)[1])
+    with Qemu() as qemu:
+        qemu.say("device_del igb0")
+        watch.until((), 0)
+        gone = [event for event in uevents.take() if event["SUBSYSTEM"] == "pci"]
+        removed = [event["PCI_SLOT_NAME"] for event in gone if event["ACTION"] == "remove"]
+        assert removed == [*vfs, card.name]
+        assert not any("DRIVER" in event for event in gone)
+        qemu.say("device_add igb,bus=port1,id=igb0")
+    watch.until({name(card.name)}, 0)
+    until(lambda: watch.devices[name(card.name)] == {"driver": "igb"}, "its driver")
+    assert (card.folder / "sriov_numvfs").read_text() == "0\n"
 
 
 def test_a_thousand_events_are_few_looks_and_the_last_change_is_seen(

@@ -41,6 +41,7 @@ functions:
     subsystem_device: 0xa03c
     numa_node: 0
     iommu_group: 3
+    aer: true
     bars: {0: {size: 131072}, 2: {size: 17179869184, prefetchable: true}}
     sizes: {rom: 65536}
     attributes: {current_link_speed: 2.5 GT/s PCIe}
@@ -58,7 +59,7 @@ functions:
 
 class Igbvf(KernelDriver):
     def __init__(self) -> None:
-        super().__init__("igbvf")
+        super().__init__("igbvf", recovers=True)
 
     def matches(self, function: Function) -> bool:
         return function.spec.device == "0x10ca"

@@ -104,6 +104,21 @@ def test_status_unplug_plug_reboot(line: Line, root: Path) -> None:
     assert line.ask(op="status")["boot_id"] != before["boot_id"]
 
 
+def test_a_function_reports_an_error(line: Line, root: Path) -> None:
+    assert line.ask(op="error", bdf=PF, severity="nonfatal", name="CmpltTO")["ok"]
+    assert "CmpltTO 1\n" in (root / "sys" / PCI / PF / "aer_dev_nonfatal").read_text()
+    refusals = [
+        line.ask(op="error", bdf=bdf, severity=severity, name=name)["error"]
+        for bdf, severity, name in (
+            ("0000:ff:1f.7", "nonfatal", "CmpltTO"),
+            (TOY, "nonfatal", "CmpltTO"),
+            (PF, "terrible", "CmpltTO"),
+            (PF, "correctable", "CmpltTO"),
+        )
+    ]
+    assert refusals == ["ENODEV", "EPROTONOSUPPORT", "EINVAL", "EINVAL"]
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [

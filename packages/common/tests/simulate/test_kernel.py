@@ -377,3 +377,11 @@ def test_a_driver_that_refuses(
     assert refusal(lambda: kernel.write(f"{PCI}/{PF}/sriov_numvfs", "2")) == code
     assert kernel.machine.sys.read(f"{PCI}/{PF}/sriov_numvfs") == "0"
     assert kernel.machine.functions[PF].vfs == []
+
+
+def test_a_card_with_displays_has_a_link_under_an_old_name(kernel: Kernel) -> None:
+    folder = f"{PCI}/{BMC}/drm"
+    assert kernel.machine.sys.names(folder) == ["card0", "controlD64"]
+    assert str((kernel.machine.sys.root / folder / "controlD64").readlink()) == "card0"
+    kernel.write("bus/pci/drivers/ast/unbind", BMC)
+    assert kernel.machine.sys.names(folder) == []

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dra_common.simulate import resources, sriov, synthetic
+from dra_common.simulate import aer, resources, sriov, synthetic
 from dra_common.simulate.errnos import parse_bool, parse_unsigned, refuse
 from dra_common.simulate.function import Function
 from dra_common.simulate.profile import FunctionSpec
@@ -31,6 +31,7 @@ def make(machine: Machine, function: Function) -> None:
         machine.add_file(f"{spec.folder}/{name}", text)
     for name, size in {**resources.sizes(spec), **spec.sizes}.items():
         machine.add_sparse(f"{spec.folder}/{name}", size)
+    aer.make(machine, function)
     _add_group(machine, spec)
     _add_writable(machine, function)
     if spec.sriov:

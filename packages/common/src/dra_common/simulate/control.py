@@ -6,21 +6,23 @@
     <- {"id": 1, "ok": true}
     <- {"id": 1, "ok": false, "errno": 16, "error": "EBUSY", "message": "0000:03:00.0 is bound to xe"}
 
-=============  =====================  ==========================================================================
-``op``         fields                 effect
-=============  =====================  ==========================================================================
-``write``      ``path``, ``value``    write(2) to an attribute; the path is relative to sysfs
-``query``      ``node``, ``name``     ask a device node (relative to devfs); the answer is ``data``, base64
-``subscribe``                         from now on lines ``{"event": {action, devpath, subsystem, properties}}``
-``open``       ``node``, ``bdf``      use a device node until ``close`` or the connection ends; the driver of ``bdf``, a
-                                      device of a VFIO group, which may be left out, does not let go meanwhile
-``close``      ``node``               use it no longer
-``unplug``     ``bdf``                pull a function, or a bridge with all behind it
-``plug``       ``bdf``                put it back
-``reboot``                            new boot id; VFs, overrides and manual bindings are gone; numbers differ
-``status``                            ``profile``, ``boot_id``, ``pid``
-``stop``                              end the simulator
-=============  =====================  ==========================================================================
+=============  ==============================  ======================================================================
+``op``         fields                          effect
+=============  ==============================  ======================================================================
+``write``      ``path``, ``value``             write(2) to an attribute; the path is relative to sysfs
+``query``      ``node``, ``name``              ask a device node (relative to devfs); the answer is ``data``, base64
+``subscribe``                                  from now on ``{"event": {action, devpath, subsystem, properties}}``
+``open``       ``node``, ``bdf``               use a device node until ``close``: the driver of ``bdf`` does not let go
+``close``      ``node``                        use it no longer
+``unplug``     ``bdf``                         pull a function, or a bridge with all behind it
+``plug``       ``bdf``                         put it back
+``error``      ``bdf``, ``severity``, ``name`` let a function report a PCIe error, named as in ``aer_dev_<severity>``
+``reboot``                                     new boot id; VFs, overrides and manual bindings are gone; numbers differ
+``status``                                     ``profile``, ``boot_id``, ``pid``
+``stop``                                       end the simulator
+=============  ==============================  ======================================================================
+
+A node is closed when the connection ends, too. ``bdf`` of ``open`` is a device of the VFIO group and may be left out.
 
 ``errno`` is the kernel's for ``write`` and ``query``; a request that makes no sense is EINVAL, a line that is too
 long ends the connection. A subscriber that does not read loses its connection (the kernel would drop its events).
@@ -161,6 +163,7 @@ class _Client:
             "close": self._close_node,
             "unplug": self._unplug,
             "plug": self._plug,
+            "error": self._error,
             "reboot": self._reboot,
             "status": self._status,
             "stop": lambda _: {},
@@ -256,6 +259,10 @@ class _Client:
 
     def _plug(self, request: Request) -> Answer:
         self._kernel.plug(_text(request, "bdf"))
+        return {}
+
+    def _error(self, request: Request) -> Answer:
+        self._kernel.report_error(*(_text(request, field) for field in ("bdf", "severity", "name")))
         return {}
 
     def _reboot(self, _: Request) -> Answer:

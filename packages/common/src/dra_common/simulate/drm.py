@@ -11,6 +11,7 @@ from dra_common.simulate.machine import Machine
 
 MAJOR = 226
 FIRST_RENDER = 128
+_FIRST_CONTROL = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +23,26 @@ class Card:
 
 
 def add_card(
-    machine: Machine, function: Function, *, render: bool = True, files: Mapping[str, str] | None = None
+    machine: Machine,
+    function: Function,
+    *,
+    render: bool = True,
+    modeset: bool = False,
+    files: Mapping[str, str] | None = None,
 ) -> Card:
     """Add ``drm/cardN``, ``drm/renderDM``, their nodes and udev's ``dri/by-path`` links.
 
     Each kind has the lowest free number, independently of the other. ``files`` are attributes of the card's folder.
+    ``modeset``: it can drive a display; then there is a link ``controlD<64 + N>`` to the card too, which is no node.
     """
     folders = {"render": ""}
     if render:
         folders["render"] = _add_minor(machine, function, "render", FIRST_RENDER, {})
     folders["card"] = _add_minor(machine, function, "card", 0, files or {})
+    if modeset:
+        folder, _, card = folders["card"].rpartition("/")
+        link = f"{folder}/controlD{_FIRST_CONTROL + int(card.removeprefix('card'))}"
+        machine.add_link(link, folders["card"], owner=function)
     return Card(**folders)
 
 
@@ -59,4 +70,4 @@ class DisplayDriver(IdDriver):
 
     def probe(self, machine: Machine, function: Function) -> None:
         """Add the card."""
-        add_card(machine, function, render=False)
+        add_card(machine, function, render=False, modeset=True)

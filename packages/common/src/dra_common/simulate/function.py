@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -31,6 +32,7 @@ class Function:
         num_vfs: ``sriov_numvfs``.
         total_vfs: ``sriov_totalvfs``; a driver may lower it while it is bound.
         autoprobe: ``sriov_drivers_autoprobe``.
+        errors: reported PCIe errors, severity -> name -> how often; they last as long as the device.
         undo: how to take away what the bound driver added, run in reverse order.
         locked_by: the thread that has its device lock, if one has.
     """
@@ -45,6 +47,7 @@ class Function:
     num_vfs: int = 0
     total_vfs: int = 0
     autoprobe: bool = True
+    errors: dict[str, Counter[str]] = field(default_factory=dict)
     undo: list[Callable[[], None]] = field(default_factory=list)
     locked_by: int | None = None
 

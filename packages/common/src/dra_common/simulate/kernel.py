@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dra_common.errors import SettingsError
-from dra_common.simulate import binding, bus
+from dra_common.simulate import aer, binding, bus
 from dra_common.simulate.errnos import refuse
 from dra_common.simulate.function import Function
 from dra_common.simulate.hub import Hub
@@ -221,6 +221,14 @@ class Kernel:
             spec = self._hardware[bdf]
             self._unplugged -= {bdf, *spec.path, *self._behind(spec)}
             self._rescan("1")
+
+    def report_error(self, bdf: str, severity: str, name: str) -> None:
+        """Let a function report a PCIe error: ``nonfatal``, ``CmpltTO``. Raises ENODEV, EPROTONOSUPPORT, EINVAL."""
+        with self._lock:
+            function = self.machine.functions.get(bdf)
+            if function is None:
+                raise refuse(errno.ENODEV, f"no device {bdf!r}")
+            aer.report(self.machine, function, severity, name)
 
     def _behind(self, bridge: FunctionSpec) -> list[str]:
         return [spec.bdf for spec in self._hardware.values() if bridge.bdf in spec.path]

@@ -42,16 +42,26 @@ class KernelDriver:
         module: the kernel module, by default the name with ``_`` for ``-``.
         override_only: its id table is consulted only for functions whose ``driver_override`` names this driver.
         sriov: it has an SR-IOV callback. Without one, writing ``sriov_numvfs`` is ENOENT.
+        recovers: it has callbacks for PCIe errors (``err_handler``). Without them no error behind its port is recovered
+            from.
     """
 
     def __init__(
-        self, name: str, *, key: str = "", module: str = "", override_only: bool = False, sriov: bool = False
+        self,
+        name: str,
+        *,
+        key: str = "",
+        module: str = "",
+        override_only: bool = False,
+        sriov: bool = False,
+        recovers: bool = False,
     ) -> None:
         self.name = name
         self.key = key or name
         self.module = module or name.replace("-", "_")
         self.override_only = override_only
         self.sriov = sriov
+        self.recovers = recovers
 
     def matches(self, function: Function) -> bool:
         """Whether the id table has this function (``driver_override`` and new_id are the core's business)."""

@@ -274,6 +274,17 @@ class Machine:
         else:
             self.remove_function(function)
 
+    def beside(self, function: Function) -> tuple[Function, ...]:
+        """Return the functions behind the same port, this one with its VFs; a function of the root complex is alone."""
+        if not function.spec.path:
+            return (function,)
+        parent = function.spec.parent
+        return tuple(other for other in self.functions.values() if other.spec.parent == parent)
+
+    def change_function(self, function: Function, properties: Mapping[str, str]) -> None:
+        """Send ``change`` for a function, with further properties (``ERROR_EVENT=…``)."""
+        self.emit("change", function.folder, "pci", {**properties, **attributes.properties(function)})
+
     def vf_group(self, pf: FunctionSpec, index: int) -> int | None:
         """Return the IOMMU group of a new VF: the profile's, else the first free one; None without an IOMMU."""
         if pf.iommu_group is None or pf.sriov is None:

@@ -19,6 +19,7 @@
         iommu_group: 22
         sriov: {total: 7, num: 2, vf_device: 0xe212, vfs: {0: {driver_override: xe-vfio-pci}}}
         bars: {0: {size: 16777216}, 2: {size: 17179869184, prefetchable: true}}
+        aer: true                               # it counts PCIe errors: aer_dev_correctable …
         attributes: {reset_method: flr bus}     # further files of the function's folder
         details: {gpu: {vram: 17095983104}}     # what a kernel driver's simulation wants to know
       - repeat: {count: 4, counters: {bus: {start: 0x20, step: 2}}}
@@ -107,7 +108,10 @@ class SriovSpec(_Model):
 
 
 class FunctionSpec(_Model):
-    """One PCI function; ids are text as sysfs shows them (``0x8086``)."""
+    """One PCI function; ids are text as sysfs shows them (``0x8086``).
+
+    ``aer``: it has the capability to report errors, and their counters (``aer_dev_correctable`` …).
+    """
 
     bdf: Bdf
     root: RootComplex | None = None
@@ -124,6 +128,7 @@ class FunctionSpec(_Model):
     driver: str = AUTO
     driver_override: Line | None = None
     reset_methods: tuple[str, ...] = ("flr", "bus")
+    aer: bool = False
     sriov: SriovSpec | None = None
     bars: dict[Annotated[int, Field(ge=0, le=5)], Bar] = {}
     attributes: dict[FilePath, str] = {}
@@ -244,4 +249,5 @@ def _default_bridge(function: FunctionSpec, depth: int) -> FunctionSpec:
         device="0x09a2",
         class_=BRIDGE_CLASS,
         numa_node=function.numa_node,
+        reset_methods=(),
     )

@@ -88,6 +88,7 @@ def vf_spec(pf: FunctionSpec, sriov: SriovSpec, index: int, iommu_group: int | N
         numa_node=pf.numa_node,
         iommu_group=iommu_group,
         reset_methods=pf.reset_methods,
+        aer=pf.aer,
         bars=sriov.bars,
         attributes=sriov.vf_attributes,
     )

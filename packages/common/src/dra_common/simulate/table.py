@@ -15,6 +15,9 @@ import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ERROR = "error"
+"""As a path: a function reports a PCIe error. The value is its address, the severity, the name of the error."""
+
 GONE = None
 """In ``reads`` and ``links``: there is no such file."""
 
@@ -24,12 +27,13 @@ class Step:
     """One write and what follows from it.
 
     Args:
-        path: attribute, relative to sysfs.
+        path: attribute, relative to sysfs; or :data:`ERROR`.
         value: text to write.
         errno: expected refusal; 0 = success.
-        reads: path -> content afterwards, without the final newline; None = does not exist.
+        reads: path -> content afterwards, without the final newline; ``path#NAME`` = what follows NAME in its line.
+            None = does not exist.
         links: path -> last component of the link's target; None = does not exist.
-        events: uevents of PCI functions, ``"add {vf0}"``, in order; None = not looked at.
+        events: uevents of PCI functions, ``"add {vf0}"``, and what they say of an error, in order; None = any.
     """
 
     path: str
@@ -419,5 +423,211 @@ FILES = (
 )
 """Rows about other files."""
 
-ROWS = (*NUMVFS, *BINDING, *FILES)
+_COR = "{pci}/{pf}/aer_dev_correctable"
+_NONFATAL = "{pci}/{pf}/aer_dev_nonfatal"
+_FATAL = "{pci}/{pf}/aer_dev_fatal"
+_VF_NONFATAL = "{pci}/{vf0}/aer_dev_nonfatal"
+_ERR = "drivers/pci/pcie/err.c"
+_AER = "Documentation/ABI/testing/sysfs-bus-pci-devices-aer"
+_BEGIN = "change {pf} ERROR_EVENT=BEGIN_RECOVERY DEVICE_ONLINE=0"
+_DONE = "change {pf} ERROR_EVENT=SUCCESSFUL_RECOVERY DEVICE_ONLINE=1"
+_FAILED = "change {pf} ERROR_EVENT=FAILED_RECOVERY DEVICE_ONLINE=0"
+_VF_FAILED = "change {vf0} ERROR_EVENT=FAILED_RECOVERY DEVICE_ONLINE=0"
+
+ERRORS = (
+    Row(
+        "error-corrected-only-counts",
+        _AER,
+        (
+            Step(
+                ERROR,
+                "{pf} correctable RxErr",
+                reads={f"{_COR}#RxErr": "1", f"{_COR}#TOTAL_ERR_COR": "1", f"{_COR}#BadTLP": "0"},
+                events=(),
+            ),
+        ),
+    ),
+    Row(
+        "error-recovered",
+        _ERR,
+        (
+            Step(
+                ERROR,
+                "{pf} nonfatal CmpltTO",
+                reads={
+                    f"{_NONFATAL}#CmpltTO": "1",
+                    f"{_NONFATAL}#TOTAL_ERR_NONFATAL": "1",
+                    f"{_FATAL}#CmpltTO": "0",
+                    f"{_COR}#TOTAL_ERR_COR": "0",
+                },
+                links={_PF_DRIVER: "igb"},
+                events=(_BEGIN, _DONE),
+            ),
+        ),
+    ),
+    Row(
+        "error-recovered-by-vfio",
+        _ERR,
+        (
+            Step(_PF_OVERRIDE, "vfio-pci"),
+            _PF_UNBOUND,
+            Step(_PROBE, "{pf}", links={_PF_DRIVER: "vfio-pci"}),
+            Step(ERROR, "{pf} nonfatal CmpltTO", events=(_BEGIN, _DONE)),
+        ),
+    ),
+    Row(
+        "error-of-an-unbound-function",
+        _ERR,
+        (
+            _PF_UNBOUND,
+            Step(ERROR, "{pf} nonfatal CmpltTO", reads={f"{_NONFATAL}#CmpltTO": "1"}, events=(_FAILED,)),
+        ),
+    ),
+    Row(
+        "error-beside-an-unbound-function",
+        _ERR,
+        (
+            *_ONE_UNBOUND,
+            Step(
+                ERROR,
+                "{pf} nonfatal CmpltTO",
+                reads={f"{_NONFATAL}#CmpltTO": "1", f"{_VF_NONFATAL}#TOTAL_ERR_NONFATAL": "0"},
+                events=(_BEGIN, _FAILED, _VF_FAILED),
+            ),
+        ),
+    ),
+    Row(
+        "error-count-lasts-as-long-as-the-device",
+        _AER,
+        (
+            Step(ERROR, "{pf} correctable RxErr", reads={f"{_COR}#RxErr": "1"}),
+            _PF_UNBOUND,
+            Step(f"{_DRIVERS}/igb/bind", "{pf}", reads={f"{_COR}#RxErr": "1"}),
+            Step("{pci}/{pf}/remove", "1", reads={f"{_COR}#RxErr": GONE}),
+            Step("bus/pci/rescan", "1", reads={f"{_COR}#RxErr": "0"}),
+        ),
+    ),
+    _refused("error-of-no-device", _AER, errno.ENODEV, ERROR, "0000:ff:1f.7 correctable RxErr"),
+)
+"""Rows about PCIe errors."""
+
+FOLDER, LINK, READ, WRITE, BOTH = "folder", "link", "r", "w", "rw"
+FIXED = "fixed"
+"""A file that Linux lets root write, and the simulated kernel does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What is in a folder.
+
+    Args:
+        path: relative to sysfs.
+        entries: name -> what it is, of everything that the simulated kernel has.
+        more: names that Linux has besides, some of them not always: nobody here asks for them.
+        steps: what happens before.
+    """
+
+    name: str
+    path: str
+    entries: Mapping[str, str]
+    more: frozenset[str] = frozenset()
+    steps: tuple[Step, ...] = ()
+
+
+def _entries(**kinds: str) -> Mapping[str, str]:
+    return {name: kind for kind, names in kinds.items() for name in names.split()}
+
+
+_FUNCTION = {
+    **_entries(
+        link="driver iommu_group subsystem",
+        r="class device local_cpulist modalias power_state resource revision subsystem_device subsystem_vendor vendor",
+        rw="driver_override reset_method uevent",
+        w="reset",
+        fixed="enable numa_node resource0",
+    ),
+    **dict.fromkeys(("aer_dev_correctable", "aer_dev_fatal", "aer_dev_nonfatal"), READ),
+}
+_MORE = frozenset(
+    _entries(
+        r="ari_enabled consistent_dma_mask_bits current_link_speed current_link_width dma_mask_bits irq local_cpus "
+        "max_link_speed max_link_width",
+        rw="broken_parity_status config d3cold_allowed msi_bus",
+        link="firmware_node iommu",
+        folder="link msi_irqs power",
+    )
+)
+_VF_MORE = frozenset({"resource0_wc", "resource3", "resource3_wc"})
+_DRIVER = _entries(link="module", w="bind new_id remove_id uevent unbind")
+
+FOLDERS = (
+    Folder(
+        "pf",
+        "{pci}/{pf}",
+        {
+            **_FUNCTION,
+            **_entries(
+                r="sriov_offset sriov_stride sriov_totalvfs sriov_vf_device sriov_vf_total_msix",
+                rw="sriov_drivers_autoprobe sriov_numvfs",
+                w="remove rescan",
+                folder="net",
+            ),
+        },
+        _MORE | {"ptp", "resource1", "resource2", "resource3", "wakeup"},
+    ),
+    Folder(
+        "vf",
+        "{pci}/{vf0}",
+        {**_FUNCTION, **_entries(link="physfn", w="sriov_vf_msix_count")},
+        _MORE | {"net"} | _VF_MORE,
+        (_ONE_VF,),
+    ),
+    Folder(
+        "unbound-vf",
+        "{pci}/{vf0}",
+        {
+            **{name: kind for name, kind in _FUNCTION.items() if name != "driver"},
+            **_entries(link="physfn", w="sriov_vf_msix_count"),
+        },
+        _MORE - {"msi_irqs"} | {"waiting_for_supplier"} | _VF_MORE,
+        _ONE_UNBOUND,
+    ),
+    Folder(
+        "port",
+        "{pci}/{port}",
+        {
+            **{
+                name: kind
+                for name, kind in _FUNCTION.items()
+                if not name.startswith(("aer", "iommu", "reset", "resource0"))
+            },
+            **_entries(w="remove rescan"),
+            "{pf}": FOLDER,
+        },
+        _MORE
+        | {f"aer_dev_{severity}" for severity in ("correctable", "nonfatal", "fatal")}
+        | {f"aer_rootport_total_err_{severity}" for severity in ("cor", "nonfatal", "fatal")}
+        | {f"{{port}}:pcie{service}" for service in ("001", "002", "010")}
+        | {"iommu_group", "pci_bus", "reset_subordinate", "resource0"}
+        | {"secondary_bus_number", "subordinate_bus_number"},
+    ),
+    Folder("driver", f"{_DRIVERS}/igb", {**_DRIVER, "{pf}": LINK}, frozenset({"{spare}"})),
+    Folder("vfio-pci", f"{_DRIVERS}/vfio-pci", _DRIVER),
+    Folder(
+        "bus",
+        "bus/pci",
+        _entries(folder="devices drivers", rw="drivers_autoprobe", w="drivers_probe rescan"),
+        frozenset({"resource_alignment", "slots", "uevent"}),
+    ),
+    Folder(
+        "group",
+        "{pci}/{pf}/iommu_group",
+        _entries(folder="devices", fixed="type"),
+        frozenset({"reserved_regions"}),
+    ),
+    Folder("group-devices", "{pci}/{pf}/iommu_group/devices", {"{pf}": LINK}),
+)
+"""What is in which folder."""
+
+ROWS = (*NUMVFS, *BINDING, *FILES, *ERRORS)
 """The whole table."""

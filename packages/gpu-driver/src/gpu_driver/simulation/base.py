@@ -24,6 +24,11 @@ SHARE_STEP = 2 << 20
 _MEI_MAJOR = 241
 
 
+def has_display(function: Function) -> bool:
+    """Whether the product can drive a display: for one that cannot, the kernel drivers turn mode setting off."""
+    return function.spec.class_.startswith("0x0300")
+
+
 class GpuKernelDriver(KernelDriver):
     """A DRM driver for the products whose native driver it is."""
 

@@ -13,7 +13,7 @@ from functools import partial
 from dra_common.simulate import Function, Machine, add_card, refuse
 
 from gpu_driver.queries import I915MemoryRegions
-from gpu_driver.simulation.base import SPARE, GpuKernelDriver, add_hwmon, add_mei, share
+from gpu_driver.simulation.base import SPARE, GpuKernelDriver, add_hwmon, add_mei, has_display, share
 from gpu_driver.simulation.details import details_of
 
 _WHOLE_NUMBER = re.compile(r"[0-9]+\n?")
@@ -45,7 +45,9 @@ class I915(GpuKernelDriver):
     def probe(self, machine: Machine, function: Function) -> None:
         """Add DRM nodes with the card's attributes, hwmon and MEI."""
         details = details_of(function)
-        card = add_card(machine, function, files=self.card_files(function)).card
+        card = add_card(
+            machine, function, modeset=has_display(function), files=self.card_files(function)
+        ).card
         if not function.is_vf:
             if details.power_cap:
                 add_hwmon(machine, function, _hwmon_files(details.power_cap))

@@ -8,7 +8,7 @@ from dra_common.simulate import Function, Machine, add_card
 
 from gpu_driver.queries import XeMemRegions
 from gpu_driver.simulation import xe_sriov
-from gpu_driver.simulation.base import GpuKernelDriver, add_hwmon, add_mei, share
+from gpu_driver.simulation.base import GpuKernelDriver, add_hwmon, add_mei, has_display, share
 from gpu_driver.simulation.details import details_of
 
 _ENGINES = {"gt0": ("rcs", "bcs", "ccs"), "gt1": ("vcs", "vecs")}
@@ -36,7 +36,7 @@ class Xe(GpuKernelDriver):
             return
         if function.spec.sriov and details.max_vfs is not None:
             machine.set_total_vfs(function, details.max_vfs)
-        add_card(machine, function)
+        add_card(machine, function, modeset=has_display(function))
         for name, text in _gt_files(vf=function.is_vf).items():
             machine.add_file(f"{function.folder}/tile0/{name}", text, owner=function)
         if function.is_vf:

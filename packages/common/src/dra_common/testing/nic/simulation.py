@@ -11,7 +11,7 @@ class Igb(KernelDriver):
     """The PF's driver, which leaves seven of eight VFs, as the real one does."""
 
     def __init__(self) -> None:
-        super().__init__("igb", sriov=True)
+        super().__init__("igb", sriov=True, recovers=True)
 
     def matches(self, function: Function) -> bool:
         """Whether it is an 82576."""
