@@ -101,8 +101,8 @@ def test_query(host: SimulatedHost) -> None:
 @pytest.mark.parametrize(
     ("node", "name", "number", "kind"),
     [
-        ("dri/card1", "xe.mem_regions", errno.ENOTTY, HostError),
-        ("dri/card0", "toy.tune", errno.ENOTTY, HostError),
+        ("dri/card1", "xe.mem_regions", errno.EINVAL, HostError),
+        ("dri/card0", "toy.tune", errno.EINVAL, HostError),
         ("dri/card7", "toy.tune", errno.ENOENT, HostNotFound),
     ],
 )

@@ -211,8 +211,8 @@ def test_queries(kernel: Kernel, refusal: Refusal) -> None:
     answer = b"dri/renderD128:jig\0\xff"
     assert kernel.query("dri/renderD128", "toy.tune") == answer
     assert kernel.query(f"dri/by-path/pci-{TOY}-render", "toy.tune") == answer
-    assert refusal(lambda: kernel.query("dri/renderD128", "xe.mem_regions")) == errno.ENOTTY
-    assert refusal(lambda: kernel.query("dri/card0", "toy.tune")) == errno.ENOTTY
+    assert refusal(lambda: kernel.query("dri/renderD128", "xe.mem_regions")) == errno.EINVAL
+    assert refusal(lambda: kernel.query("dri/card0", "toy.tune")) == errno.EINVAL
     assert refusal(lambda: kernel.query("vfio/vfio", "toy.tune")) == errno.ENOTTY
     assert refusal(lambda: kernel.query("dri/card9", "toy.tune")) == errno.ENOENT
     kernel.write("bus/pci/drivers/toy/unbind", TOY)

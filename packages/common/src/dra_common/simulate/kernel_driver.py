@@ -94,10 +94,12 @@ class KernelDriver:
     def query(self, machine: Machine, function: Function, node: str, name: str) -> bytes:
         """Answer an ioctl put to ``node`` (``dri/renderD128``) that belongs to ``function``.
 
-        ``name`` is that of the :class:`~dra_common.ports.DeviceQuery`. Raises OSError; ENOTTY = no such ioctl.
+        ``name`` is that of the :class:`~dra_common.ports.DeviceQuery`. Raises OSError: that there is no such ioctl is
+        ENOTTY, but EINVAL of a DRM node (``drm_ioctl``).
         """
         del machine
-        raise refuse(errno.ENOTTY, f"{function.bdf}: {node}: {name}")
+        code = errno.EINVAL if node.startswith("dri/") else errno.ENOTTY
+        raise refuse(code, f"{function.bdf}: {node}: {name}")
 
 
 class IdDriver(KernelDriver):

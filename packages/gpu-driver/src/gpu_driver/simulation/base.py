@@ -40,9 +40,9 @@ class GpuKernelDriver(KernelDriver):
         return spec.vendor == "0x8086" and product(spec.device).native_driver == self.name
 
     def query(self, machine: Machine, function: Function, node: str, name: str) -> bytes:
-        """Answer the memory query. Raises ENOTTY for another driver's, EACCES on a node that the profile denies."""
+        """Answer the memory query. Raises EINVAL for another driver's, EACCES on a node that the profile denies."""
         if name != self.query_layout.name:
-            raise refuse(errno.ENOTTY, node)
+            return super().query(machine, function, node, name)
         kind = "render" if node.startswith("dri/renderD") else "card"
         if kind in details_of(function).denied_nodes:
             raise refuse(errno.EACCES, node)
