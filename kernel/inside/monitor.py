@@ -23,7 +23,8 @@ class Monitor:
         self._port = os.open(PORT, os.O_RDWR | os.O_NOCTTY)
         # Before anything is read: the port would send the greeting back, which QEMU would take for a command.
         tty.setraw(self._port)
-        self._answer(b"\r")
+        # Whatever it did send back is a line of its own.
+        os.write(self._port, b"\r")
         return self
 
     def __exit__(
@@ -33,18 +34,13 @@ class Monitor:
 
     def say(self, command: str) -> None:
         """Give a command. Raises ``RuntimeError``: QEMU has something to say about it."""
-        # It echoes letter by letter, with escape sequences; the answer is between the line's end and the prompt.
-        said = self._answer(f"{command}\r".encode()).rpartition(PROMPT)[0]
-        answer = said.partition(b"\r\n")[2].decode().strip()
-        if answer:
-            raise RuntimeError(f"{command}: {answer}")
-
-    def _answer(self, typed: bytes) -> bytes:
-        os.write(self._port, typed)
-        said = b""
-        # The prompt is also at the beginning of each line that is being typed.
-        while not (b"\r\n" in said and said.endswith(PROMPT)):
+        os.write(self._port, f"{command}\r".encode())
+        # It is echoed letter by letter; the whole line is there once, erased to its end, when it has been taken.
+        echo, said = f"{command}\x1b[K\r\n".encode(), b""
+        while not (echo in said and said.endswith(PROMPT)):
             if not select.select([self._port], [], [], SECONDS)[0]:
                 raise TimeoutError(f"QEMU's monitor said {said!r}")
             said += os.read(self._port, 4096)
-        return said
+        answer = said.partition(echo)[2].removesuffix(PROMPT).decode().strip()
+        if answer:
+            raise RuntimeError(f"{command}: {answer}")
