@@ -16,7 +16,9 @@ from guest.parts import Parts
 
 Until = Callable[[Callable[[], bool], str], None]
 KERNEL = Path(guest.__file__).parents[1]
-TIMEOUT = 90.0
+TIMEOUT = 400.0
+# Of a boot that stands still the next one makes up.
+pytestmark = pytest.mark.timeout(500)
 
 
 def command(output: Path, *words: str) -> list[str]:

@@ -8,7 +8,7 @@ from guest.errors import GuestError
 from guest.machine import Machine
 from guest.parts import Parts
 
-TIMEOUT = 240.0
+TIMEOUT = 400.0
 CARDS = tuple(
     device
     for index in (1, 2, 3)
@@ -17,7 +17,7 @@ CARDS = tuple(
 MOUNT = "mkdir /run/kept; mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 kept /run/kept"
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_after_a_power_failure_each_claim_is_kept_or_undone(
     parts: Parts, output: Path, tmp_path: Path
 ) -> None:

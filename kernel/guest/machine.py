@@ -20,6 +20,9 @@ from guest.parts import Parts
 from guest.programs import SPACE, supervised
 
 INTERVAL = 0.1
+# Seconds until the command begins, for each boot. Of some dozens one stands still since the emulated timer of a
+# processor does: nothing was done by then, so it is booted again.
+PATIENCE = (120.0, 120.0, float("inf"))
 PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 MEMORY = "the guest needs 2 GB of memory"
 
@@ -54,15 +57,21 @@ class Machine:
 
         Raises ``GuestError``: QEMU does not start, the kernel panicked, no result within ``timeout`` seconds, no space.
         """
-        self._prepare(command)
-        with self._process() as process:
-            try:
-                ended = self._wait(process, time.monotonic() + timeout, tell)
-            finally:
-                process.kill()
+        deadline = time.monotonic() + timeout
+        ended, status = False, 0
+        for patience in PATIENCE:
+            self._prepare(command)
+            with self._process() as process:
+                try:
+                    ended = self._wait(process, deadline, time.monotonic() + patience, tell)
+                finally:
+                    process.kill()
+            status = process.returncode
+            if ended or self._begun or time.monotonic() > deadline:
+                break
         if not ended and self._code() is None:
             raise self._nothing(f"the guest gave no result within {timeout:g} s and was ended")
-        return self._result(process.returncode)
+        return self._result(status)
 
     @property
     def release(self) -> str:
@@ -111,15 +120,22 @@ class Machine:
                 stderr=said,
             )
 
-    def _wait(self, process: "subprocess.Popen[bytes]", deadline: float, tell: Tell | None) -> bool:
-        """Pass on what the command says until QEMU ends; False if the deadline came first."""
+    def _wait(
+        self, process: "subprocess.Popen[bytes]", deadline: float, begin_by: float, tell: Tell | None
+    ) -> bool:
+        """Pass on what the command says until QEMU ends; False if a deadline came first, that to begin or to end."""
         told = 0
         while True:
             ended = process.poll() is not None
             told += self._pass_on(told, tell)
-            if ended or time.monotonic() > deadline:
+            now = time.monotonic()
+            if ended or now > deadline or (now > begin_by and not self._begun):
                 return ended
             time.sleep(INTERVAL)
+
+    @property
+    def _begun(self) -> bool:
+        return (self.folder / "stdout").exists() or self._code() is not None
 
     def _pass_on(self, told: int, tell: Tell | None) -> int:
         stdout = self.folder / "stdout"

@@ -103,6 +103,23 @@ def test_a_hang_is_ended(made: Parts, tmp_path: Path) -> None:
     assert not Path("/proc", (tmp_path / "out" / "pid").read_text().strip()).exists()
 
 
+def test_a_guest_that_never_begins_is_booted_again(
+    made: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", (0.5, float("inf")))
+    stuck = f"[ -e {tmp_path}/stuck ] || {{ echo $$ >{tmp_path}/stuck; exec sleep 600; }}"
+    assert run(made, f"{stuck}; echo said >stdout; echo 5 >code") == 5
+    assert not Path("/proc", (tmp_path / "stuck").read_text().strip()).exists()
+
+
+def test_a_guest_that_has_begun_is_left_its_time(
+    made: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", (0.5, 0.5))
+    assert run(made, f"echo once >>{tmp_path}/boots; : >stdout; sleep 1; echo 6 >code") == 6
+    assert (tmp_path / "boots").read_text() == "once\n"
+
+
 def test_a_result_that_came_in_time_counts_though_the_guest_does_not_end(made: Parts) -> None:
     assert run(made, "echo 4 >code; exec sleep 600", 1) == 4
 
