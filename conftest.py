@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from dra_common.testing.kills_summary import pytest_terminal_summary
 from hypothesis import settings
-from kills_summary import pytest_terminal_summary
 
 __all__ = ["pytest_terminal_summary"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from card import Card, must
-from kills_summary import pytest_terminal_summary
+from dra_common.testing.kills_summary import pytest_terminal_summary
 from nicrig import NicRig
 
 __all__ = ["pytest_terminal_summary"]

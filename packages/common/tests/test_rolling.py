@@ -213,14 +213,14 @@ def test_a_newer_release_takes_over_and_a_step_back_loses_nothing(node: RollingN
 def test_the_levels_that_one_instance_sets_are_published_by_the_other(node: RollingNode) -> None:
     """Who publishes does not hear the doorbell of the other process, but knows of that one, and looks by itself."""
     ref = node.claim("claim", "a", level=7)
-    with node.instance(OLD, "--rescan-seconds=3600"):
+    with node.instance(OLD, "--rescan-seconds=3600") as old:
         node.wait_published()
         with node.instance(NEW, "--rescan-seconds=3600") as new:
             new.prepare(ref)
             node.wait(lambda: levels(node) == [7, 1, 1], "the new level")
             new.running.send_signal(signal.SIGTERM)
             assert new.running.wait(60) == 0
-            node.unprepare(ref)
+            old.unprepare(ref)
             node.wait(lambda: levels(node) == [1, 1, 1], "the old level")
 
 

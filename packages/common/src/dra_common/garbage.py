@@ -134,10 +134,9 @@ class Collector(Generic[H]):
 
     def collect(self) -> None:
         """Look at everything once. Raises StateError only if the state folders cannot be listed."""
-        orphans, uids = (
-            sorted(orphan_uids(self.state, self.locks, self.lifecycle.modes)),
-            self.state.records.uids(),
-        )
+        # Lock files of calls come and go: to look at one that just went would make it again for a moment.
+        orphans = sorted(orphan_uids(self.state, self.locks.abandoned_uids(), self.lifecycle.modes))
+        uids = self.state.records.uids()
         self._pauses = {uid: self._pauses.get(uid, _Pause()) for uid in (*orphans, *uids)}
         for uid in orphans:
             with self._guarded(uid) as pause:

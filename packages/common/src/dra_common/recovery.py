@@ -53,7 +53,7 @@ class Recovery(Generic[H]):
         deadline = Deadline.after(_PARENT_WAIT)
         self._mend_modes(deadline)
         # First, so that a hold of nobody's does not keep its device from the claim that has it by its record.
-        for uid in sorted(orphan_uids(self.state, self.locks, self.lifecycle.modes)):
+        for uid in sorted(orphan_uids(self.state, self.locks.claim_uids(), self.lifecycle.modes)):
             self._with_lock(uid, done, self._remove_orphan)
         for uid in self.state.records.uids():
             self._with_lock(uid, done, partial(self._recover, deadline))
@@ -134,8 +134,10 @@ class Recovery(Generic[H]):
             _log.warning("unfinished CDI files stay: %s", error)
 
 
-def orphan_uids(state: State, locks: Locks, modes: Modes) -> frozenset[str]:
+def orphan_uids(state: State, locked: frozenset[str], modes: Modes) -> frozenset[str]:
     """UIDs with hardware, a hold or a file but no record; a record set aside still speaks for its claim.
+
+    ``locked`` has those whose lock file is a reason to look.
 
     Raises StateError.
     """
@@ -144,7 +146,7 @@ def orphan_uids(state: State, locks: Locks, modes: Modes) -> frozenset[str]:
         state.holds.holders().values(),
         state.specs.uids(),
         state.shared.uids(),
-        locks.claim_uids(),
+        locked,
         unfinished,
         modes.holders(),
     )

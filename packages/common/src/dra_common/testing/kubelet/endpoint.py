@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import grpc
@@ -29,6 +31,8 @@ class Endpoint:
     def __init__(self, path: str) -> None:
         self.path = path
         self.connected = False
+        self._idle = threading.Condition()
+        self._calls = 0
         self._channel = grpc.insecure_channel(f"unix:{path}", options=_OPTIONS)
         self._stub = DRAPluginStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
@@ -47,17 +51,36 @@ class Endpoint:
         self._channel.close()
         self.connected = False
 
+    def finish(self, seconds: float) -> None:
+        """Close once calls in flight have their answers, which the driver may have given before it went away."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._calls == 0, seconds)
+        self.close()
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        with self._idle:
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._calls -= 1
+                self._idle.notify_all()
+
     def prepare(self, claims: Sequence[ClaimRef], timeout: float) -> dict[str, ClaimAnswer]:
         """NodePrepareResources. Raises KubeletCallError."""
         request = pb.NodePrepareResourcesRequest(claims=[_claim(ref) for ref in claims])
-        response = _call(self._stub.NodePrepareResources, request, timeout)
+        with self._calling():
+            response = _call(self._stub.NodePrepareResources, request, timeout)
         _check_uids(claims, response.claims)
         return {uid: _answer(answer) for uid, answer in response.claims.items()}
 
     def unprepare(self, claims: Sequence[ClaimRef], timeout: float) -> dict[str, str]:
         """NodeUnprepareResources: UID -> error, empty on success. Raises KubeletCallError."""
         request = pb.NodeUnprepareResourcesRequest(claims=[_claim(ref) for ref in claims])
-        response = _call(self._stub.NodeUnprepareResources, request, timeout)
+        with self._calling():
+            response = _call(self._stub.NodeUnprepareResources, request, timeout)
         _check_uids(claims, response.claims)
         return {uid: answer.error for uid, answer in response.claims.items()}
 

@@ -22,6 +22,8 @@ SocketId = tuple[int, int, int]
 """Device, inode, time of binding: another one at the same path is another socket."""
 
 _MAX_RETRY_SECONDS: Final = 122.0
+_LAST_ANSWERS: Final = 2.0
+"""Seconds that a kubelet needs to read what a driver answered before it went away."""
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class Registrar:
                 with self._changed:
                     del self._sockets[path]
                 if socket.endpoint:
-                    socket.endpoint.close()
+                    socket.endpoint.finish(_LAST_ANSWERS)
                 self._notify()
 
     def _register_new(self, found: dict[Path, SocketId]) -> None:

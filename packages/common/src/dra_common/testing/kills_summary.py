@@ -1,6 +1,11 @@
 """A hook for conftest.py: a table of all changes that were cut short."""
 
-import pytest
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
