@@ -34,7 +34,8 @@ def nodes_of(gpus: Driver, *devices: str) -> set[str]:
     for device in devices:
         domain, bus, slot, function, _ = device.split("-")
         folder = gpus.machine / f"sys/bus/pci/devices/{domain}:{bus}:{slot}.{function}/drm"
-        found |= {node.name for node in folder.iterdir()}
+        # Linux also has the name controlD<N> there, without a node.
+        found |= {node.name for node in folder.iterdir() if (gpus.machine / "dev/dri" / node.name).exists()}
     return found
 
 
