@@ -152,6 +152,14 @@ def aside(path: Path, why: str) -> tuple[Path, ...]:
     return tuple(itertools.takewhile(os.path.lexists, _aside(path, why)))
 
 
+def forget_aside(path: Path, why: str) -> None:
+    """Remove what :func:`keep_aside` has kept of a file, but no folder: we never make one. Raises StateError."""
+    # The last first: were it cut short, a gap would hide those behind it.
+    for kept in reversed(aside(path, why)):
+        if not kept.is_dir():
+            remove_durably(kept)
+
+
 def _aside(path: Path, why: str) -> Iterator[Path]:
     return (path.with_name(f"{path.name}.{why}-{number}") for number in itertools.count(1))
 

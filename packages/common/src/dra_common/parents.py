@@ -11,6 +11,7 @@ from dra_common.files import (
     TEMPORARY_SUFFIX,
     aside,
     explained,
+    forget_aside,
     keep_aside,
     make_folder,
     read_own,
@@ -22,6 +23,7 @@ from dra_common.files import (
 from dra_common.model import ParentMode
 
 _SUFFIX = ".json"
+_BAD = "corrupt"
 
 
 class FileParents:
@@ -60,17 +62,15 @@ class FileParents:
 
     def set_aside(self, parent: str) -> str:
         """Rename a bad file, keeping its bytes; returns the new file name. Raises StateError."""
-        return keep_aside(self._path(parent), "corrupt").name
+        return keep_aside(self._path(parent), _BAD).name
 
     def is_set_aside(self, parent: str) -> bool:
         """Whether a bad file of it was set aside, and not forgotten since."""
-        return bool(aside(self._path(parent), "corrupt"))
+        return bool(aside(self._path(parent), _BAD))
 
     def forget_set_aside(self, parent: str) -> None:
         """Remove what was set aside. Raises StateError."""
-        # The last first: were it cut short, a gap would hide those behind it.
-        for kept in reversed(aside(self._path(parent), "corrupt")):
-            remove_durably(kept)
+        forget_aside(self._path(parent), _BAD)
 
     def names(self) -> tuple[str, ...]:
         """Return the parents that have a file, readable, finished or not, sorted. Raises StateError."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,10 @@ from dra_common.errors import CorruptRecord, StateError
 from dra_common.files import (
     TEMPORARY_SUFFIX,
     Durability,
+    aside,
     explained,
+    forget_aside,
+    keep_aside,
     make_folder,
     named_after,
     read_own,
@@ -30,6 +32,7 @@ from dra_common.model import ClaimRecord, Phase, is_uid
 __all__ = ["FileRecords", "claims_folder", "decode", "encode"]
 
 _SUFFIX = ".json"
+_BAD = "corrupt"
 _UNDER_WAY = frozenset({Phase.PREPARING, Phase.UNPREPARING})
 _OURS = re.compile(r"[A-Za-z0-9-]+\.(lock|json(\.tmp|\.corrupt-\d+)?)")
 _SET_ASIDE = re.compile(r"(?P<uid>[^.]+)\.json\.corrupt-\d+")
@@ -90,14 +93,7 @@ class FileRecords:
 
     def set_aside(self, uid: str) -> str:
         """Rename a bad record, keeping its bytes; returns the new file name. Raises StateError."""
-        path = self._path(uid)
-        names = (_set_aside(path, number) for number in itertools.count(1))
-        target = next(name for name in names if not os.path.lexists(name))
-        with explained("set aside", path):
-            with effect("rename", target):
-                path.rename(target)
-            sync_folder(self._folder)
-        return target.name
+        return keep_aside(self._path(uid), _BAD).name
 
     def set_aside_uids(self) -> frozenset[str]:
         """UIDs of which a bad record was set aside and whose claim was not unprepared since."""
@@ -106,15 +102,12 @@ class FileRecords:
 
     def forget_set_aside(self, uid: str) -> None:
         """Remove what was set aside for a claim that is now unprepared."""
-        # The last first: were it cut short, a gap would hide those behind it.
-        for kept in reversed(tuple(self._all_set_aside(uid))):
-            if not kept.is_dir():  # we never make one
-                remove_durably(kept)
+        forget_aside(self._path(uid), _BAD)
 
     def read_set_aside(self, uid: str) -> Mapping[str, ClaimRecord | StateError]:
         """What was set aside for a claim, by file name, and whether it can be read (now). Raises StateError."""
         found: dict[str, ClaimRecord | StateError] = {}
-        for kept in self._all_set_aside(uid):
+        for kept in aside(self._path(uid), _BAD):
             try:
                 if record := self._read(kept, uid):
                     found[kept.name] = record
@@ -155,12 +148,6 @@ class FileRecords:
             raise CorruptRecord(msg)
         return record
 
-    def _all_set_aside(self, uid: str) -> Iterator[Path]:
-        path = self._path(uid)
-        # Numbered without gaps: looking at the next is cheaper than looking at everybody's.
-        names = (_set_aside(path, number) for number in itertools.count(1))
-        return itertools.takewhile(os.path.lexists, names)
-
     def _path(self, uid: str) -> Path:
         return self._folder / named_after(uid, _SUFFIX)
 
@@ -172,7 +159,3 @@ class FileRecords:
     def _names(self) -> tuple[str, ...]:
         with explained("list", self._folder):
             return tuple(entry.name for entry in self._folder.iterdir())
-
-
-def _set_aside(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.corrupt-{number}")
