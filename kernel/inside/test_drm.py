@@ -18,12 +18,13 @@ from dra_common.host import RealHost, Roots
 from dra_common.host.tree import FileTree
 from dra_common.model import ContainerEdits
 from dra_common.ports import Hand
+from dra_common.testing.waiting import wait_until
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
 from gpu_driver.driver import GpuDriver
 from gpu_driver.prepare import drm_edits
 from monitor import Monitor
-from watch import Counter, Heard, Watch, until
+from watch import Counter, Heard, Watch
 
 MODULES = ("virtio-gpu", "bochs", "vgem")
 CLASS = "0x038000"
@@ -229,8 +230,8 @@ def test_a_card_that_is_pulled_out_and_put_into_another_slot(
         assert pulled.index("remove drm") < pulled.index("unbind pci") < pulled.index("remove pci")
         # QEMU cannot put a display into the slot that it was in.
         monitor.say("device_add bochs-display,bus=port5,id=bochs1")
-    until(lambda: len(watch.devices) == 2, "the card in its new slot")
+    wait_until(lambda: len(watch.devices) == 2, "the card in its new slot")
     moved = display("0x1234")
     assert moved != showing
     watch.until({left, name(moved)}, max(numbers(uevents.take())))
-    until(lambda: watch.devices[name(moved)]["driver"] == "i915", "its driver")
+    wait_until(lambda: watch.devices[name(moved)]["driver"] == "i915", "its driver")

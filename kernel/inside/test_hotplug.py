@@ -14,8 +14,9 @@ from dra_common.errors import HostNotFound
 from dra_common.hotplug import OVERFLOW, SUBSCRIBED, KernelUevents, Monitor, subscribe
 from dra_common.model import Device
 from dra_common.ports import Host
+from dra_common.testing.waiting import wait_until
 from monitor import Monitor as Qemu
-from watch import Counter, Heard, Watch, until
+from watch import Counter, Heard, Watch
 
 PCI = "bus/pci/devices"
 
@@ -101,7 +102,7 @@ def test_a_card_that_is_removed_and_found_again(card: Card, watch: Watch, uevent
     watch.until((), last(uevents)[1])
     must(SYSFS / "bus" / "pci" / "rescan", "1")
     watch.until(names(card), last(uevents)[1])
-    until(lambda: watch.devices[name(card.name)] == {"driver": "igb"}, "its driver")
+    wait_until(lambda: watch.devices[name(card.name)] == {"driver": "igb"}, "its driver")
     assert counter.looks <= counter.most
 
 
@@ -118,7 +119,7 @@ def test_a_card_that_is_pulled_out_and_put_back(card: Card, watch: Watch, uevent
         assert not any("DRIVER" in event for event in gone)
         qemu.say("device_add igb,bus=port1,id=igb0")
     watch.until({name(card.name)}, 0)
-    until(lambda: watch.devices[name(card.name)] == {"driver": "igb"}, "its driver")
+    wait_until(lambda: watch.devices[name(card.name)] == {"driver": "igb"}, "its driver")
     assert (card.folder / "sriov_numvfs").read_text() == "0\n"
 
 
@@ -135,7 +136,7 @@ def test_a_thousand_events_are_few_looks_and_the_last_change_is_seen(
     watch.until(names(card, 1), number)
     assert counter.looks <= min(counter.most, 100)
     # The look may have been for the first of the events; who hears them is slower than the kernel.
-    until(
+    wait_until(
         lambda: OVERFLOW in source.heard or sum(event.action == "change" for event in source.heard) >= 1000,
         "every event, or word that some were lost",
     )
@@ -207,7 +208,7 @@ def test_what_happens_between_two_subscriptions_is_seen(card: Card, uevents: Uev
     must(card.folder / "uevent", "change")
     must(card.folder / "sriov_numvfs", "1")
     watch.until(names(card, 1), last(uevents)[1])
-    until(lambda: cable.monitors == 2 and source.heard[:1] == [SUBSCRIBED], "another subscription")
+    wait_until(lambda: cable.monitors == 2 and source.heard[:1] == [SUBSCRIBED], "another subscription")
     must(card.folder / "sriov_numvfs", "0")
     watch.until(names(card), last(uevents)[1])
     watch.stop()

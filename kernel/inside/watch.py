@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,19 +15,11 @@ from dra_common.model import Snapshot
 from dra_common.ports import Host, Uevent
 from dra_common.reconciler import Reconciler, Timing
 from dra_common.settings import HostSettings
+from dra_common.testing.waiting import wait_until
 
 SEQNUM = Path("/sys/kernel/uevent_seqnum")
 TIMING = Timing(rescan=3600)
 """The product's, but that nothing looks unless it is rung, or has a loss to confirm."""
-DEADLINE = 60.0
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE:g} s for {what}"
-        time.sleep(0.05)
 
 
 class Heard(KernelUevents):
@@ -83,7 +75,7 @@ class Watch:
     def start(self) -> None:
         """Look, subscribe, and look again, as what happened in between was not heard."""
         self._loop.start()
-        until(lambda: len(self.looks) == 2, "the look that answers the subscription")
+        wait_until(lambda: len(self.looks) == 2, "the look that answers the subscription")
 
     def stop(self) -> None:
         """End it."""
@@ -109,10 +101,10 @@ class Watch:
 
     def until(self, devices: Collection[str], last: int) -> None:
         """Wait until these are published, after a look that began after the kernel's event with this number."""
-        until(
+        wait_until(
             lambda: set(self.devices) == set(devices), f"{sorted(devices)} instead of {sorted(self.devices)}"
         )
-        until(lambda: self._looked_since(last), f"a look after event {last}")
+        wait_until(lambda: self._looked_since(last), f"a look after event {last}")
 
     def _looked_since(self, event: int) -> bool:
         return any(began >= event for began in self.looks[: self._loop.reconciles])

@@ -78,6 +78,20 @@ class Life:
         return mortal
 
 
+def lives(most: int = 100) -> Iterator[Life]:
+    """Yield lives that are killed at changing system call 1, 2, ..., up to one that comes to its end by itself.
+
+    Each is to be lived before the next is asked for; none with ``most`` calls comes.
+    """
+    for at in range(1, most):
+        life = Life(at)
+        yield life
+        if life.count < at:
+            return
+    msg = "the scenario never ends"
+    raise AssertionError(msg)
+
+
 class Meeting(Life):
     """At changing system call number ``at`` somebody else comes in between; then the call is made."""
 

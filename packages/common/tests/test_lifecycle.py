@@ -11,7 +11,7 @@ from dra_common.errors import DeviceHeld, DraError, HostError, StateError
 from dra_common.model import ClaimRecord, ClaimRef, Phase
 from dra_common.recovery import failed_devices
 from dra_common.testing.bench import Bench, config, soon
-from mortal import Life, calls
+from mortal import Life, calls, lives
 
 
 @pytest.fixture
@@ -49,36 +49,33 @@ def refused(bench: Bench, ref: ClaimRef) -> None:
 
 def test_a_claim_that_was_refused_leaves_the_holders_hardware_alone(tmp_path: Path) -> None:
     """Killed at any moment, and undone when the device has long been somebody else's."""
-    for at in range(1, 100):
-        bench = Bench(tmp_path / str(at))
+    for life in lives():
+        bench = Bench(tmp_path / str(life.at))
         first = bench.claim("one", "a", config=[config(3)])
         second = bench.claim("two", "b", "a", config=[config(7)])
         third = bench.claim("three", "a", config=[config(9)])
         bench.engine.prepare(first, soon())
-        killed = Life(at).dies(refused, bench, second)
+        life.dies(refused, bench, second)
         bench.engine.unprepare(first, soon())
         bench.engine.prepare(third, soon())
         bench.start()
         bench.recover()
-        assert bench.level("a") == 9, f"call {at}"
+        assert bench.level("a") == 9, f"call {life.at}"
         bench.engine.unprepare(second, soon())
-        assert bench.level("a") == 9, f"call {at}"
+        assert bench.level("a") == 9, f"call {life.at}"
         bench.engine.unprepare(third, soon())
         assert bench.leftovers() == []
         assert (bench.level("a"), bench.level("b")) == (1, 1)
-        if not killed:
-            return
-    pytest.fail("the scenario never ends")
 
 
 def test_a_killed_unprepare_is_finished_without_touching_the_next_holder(tmp_path: Path) -> None:
     """Two instances during an upgrade: one dies, the other has given the device away before it recovers the first."""
-    for at in range(1, 100):
-        bench = Bench(tmp_path / str(at))
+    for life in lives():
+        bench = Bench(tmp_path / str(life.at))
         first = bench.claim("one", "a", config=[config(3)])
         second = bench.claim("two", "a", config=[config(7)])
         bench.engine.prepare(first, soon())
-        killed = Life(at).dies(bench.engine.unprepare, first, soon())
+        life.dies(bench.engine.unprepare, first, soon())
         bench.start()
         try:
             bench.engine.prepare(second, soon())
@@ -87,13 +84,10 @@ def test_a_killed_unprepare_is_finished_without_touching_the_next_holder(tmp_pat
             level = 1
         bench.recover()
         bench.engine.unprepare(first, soon())
-        assert bench.level("a") == level, f"call {at}"
+        assert bench.level("a") == level, f"call {life.at}"
         bench.engine.unprepare(second, soon())
         assert bench.leftovers() == []
         assert bench.level("a") == 1
-        if not killed:
-            return
-    pytest.fail("the scenario never ends")
 
 
 def test_a_hold_removed_by_hand_does_not_give_the_hardware_back_under_the_next_holder(bench: Bench) -> None:
@@ -153,13 +147,13 @@ def test_a_preparation_killed_after_a_reboot_leaves_the_claim_its_devices_and_it
     tmp_path: Path,
 ) -> None:
     """The claim is still allocated and its pod will ask again: only this boot's work is undone."""
-    for at in range(1, 100):
-        bench = Bench(tmp_path / str(at))
+    for life in lives():
+        bench = Bench(tmp_path / str(life.at))
         ref = bench.claim("one", "a", "b", config=[config(5)])
         answer = bench.engine.prepare(ref, soon())
         bench.reboot()
         bench.recover()
-        killed = Life(at).dies(bench.engine.prepare, ref, soon())
+        life.dies(bench.engine.prepare, ref, soon())
         bench.start()
         bench.recover()
         with pytest.raises(DeviceHeld, match="default/one"):
@@ -168,9 +162,6 @@ def test_a_preparation_killed_after_a_reboot_leaves_the_claim_its_devices_and_it
         bench.engine.unprepare(ref, soon())
         assert bench.leftovers() == []
         assert (bench.level("a"), bench.level("b")) == (1, 1)
-        if not killed:
-            return
-    pytest.fail("the scenario never ends")
 
 
 def test_a_preparation_that_fails_after_a_reboot_and_cannot_be_undone_keeps_the_answer(bench: Bench) -> None:

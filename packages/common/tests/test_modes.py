@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from dra_common.errors import DeviceHeld, DeviceRefused, HostError, NewerRecord
 from dra_common.model import ClaimRef
 from dra_common.telemetry import Reason
 from dra_common.testing.bench import Bench, config, soon
-from mortal import Life
+from mortal import lives
 
 SHARES = (
     "11111111-aaaa-4bbb-8ccc-000000000000",
@@ -192,59 +193,45 @@ def ready(root: Path) -> tuple[Bench, ClaimRef, ClaimRef]:
     return bench, share(bench, "one"), share(bench, "two")
 
 
-def kills(scenario: Callable[[Path, int], bool], root: Path) -> int:
-    """Run a scenario that is killed at system call 1, 2, ... until it ends by itself; returns how many there are."""
-    for at in range(1, 200):
-        if not scenario(root / str(at), at):
-            return at - 1
-    return pytest.fail("the scenario never ends")
-
-
 @pytest.mark.parametrize("start", [Bench.start, Bench.recover])
 def test_killed_while_the_first_claim_sets_the_mode(tmp_path: Path, start: Callable[[Bench], object]) -> None:
-    def scenario(root: Path, at: int) -> bool:
-        bench, one, two = ready(root)
-        killed = Life(at).dies(prepare, bench, one)
+    for life in lives():
+        bench, one, two = ready(tmp_path / str(life.at))
+        life.dies(prepare, bench, one)
         start(bench)
         prepare(bench, one)
         prepare(bench, two)
-        assert [environment(bench, ref)[1] for ref in (one, two)] == ["PART=0", "PART=1"], f"call {at}"
+        assert [environment(bench, ref)[1] for ref in (one, two)] == ["PART=0", "PART=1"], f"call {life.at}"
         finish(bench, one, two)
-        return killed
-
-    assert kills(scenario, tmp_path) > 15
+    assert life.at - 1 > 15
 
 
 def test_killed_while_another_claim_joins_and_the_first_goes(tmp_path: Path) -> None:
-    def scenario(root: Path, at: int) -> bool:
-        bench, one, two = ready(root)
+    for life in lives():
+        bench, one, two = ready(tmp_path / str(life.at))
         prepare(bench, one)
-        killed = Life(at).dies(prepare, bench, two)
+        life.dies(prepare, bench, two)
         bench.start()
         bench.recover()
         assert bench.split("a") == 2
         bench.engine.unprepare(one, soon())
         finish(bench, two)
-        return killed
-
-    assert kills(scenario, tmp_path) > 15
+    assert life.at - 1 > 15
 
 
 def test_killed_while_the_last_claim_gives_it_back(tmp_path: Path) -> None:
-    def scenario(root: Path, at: int) -> bool:
-        bench, one, two = ready(root)
+    for life in lives():
+        bench, one, two = ready(tmp_path / str(life.at))
         prepare(bench, one)
         prepare(bench, two)
         bench.engine.unprepare(one, soon())
-        killed = Life(at).dies(bench.engine.unprepare, two, soon())
+        life.dies(bench.engine.unprepare, two, soon())
         bench.start()
         bench.recover()
         bench.engine.unprepare(two, soon())
         prepare(bench, whole(bench))
         finish(bench, whole(bench))
-        return killed
-
-    assert kills(scenario, tmp_path) > 10
+    assert life.at - 1 > 10
 
 
 def test_a_reboot_makes_it_whole_and_the_claims_take_it_again(bench: Bench) -> None:
@@ -284,18 +271,16 @@ def test_a_damaged_file_is_made_again_from_the_claims(bench: Bench, data: bytes)
 
 
 def test_killed_while_a_damaged_file_is_made_again(tmp_path: Path) -> None:
-    def scenario(root: Path, at: int) -> bool:
-        bench, one, two = ready(root)
+    for life in lives():
+        bench, one, two = ready(tmp_path / str(life.at))
         prepare(bench, one)
         file(bench).write_bytes(b"{")
-        killed = Life(at).dies(bench.recover)
+        life.dies(bench.recover)
         bench.start()
         prepare(bench, two)
-        assert environment(bench, two)[1] == "PART=1", f"call {at}"
+        assert environment(bench, two)[1] == "PART=1", f"call {life.at}"
         finish(bench, one, two)
-        return killed
-
-    assert kills(scenario, tmp_path) > 3
+    assert life.at - 1 > 3
 
 
 def test_a_damaged_file_that_no_claim_needs_is_set_aside_at_start(bench: Bench) -> None:
@@ -329,14 +314,10 @@ def test_what_a_later_release_added_is_kept(bench: Bench) -> None:
     prepare(bench, one)
     mode = bench.parents.load("parent-a")
     assert mode is not None
-    bench.parents.save(type(mode)(**{**_fields(mode), "unknown": {"record": {"added": 1}}}))
+    bench.parents.save(replace(mode, unknown={"record": {"added": 1}}))
     prepare(bench, two)
     assert json.loads(file(bench).read_text())["record"]["added"] == 1
     finish(bench, one, two)
-
-
-def _fields(mode: object) -> dict[str, Any]:
-    return {name: getattr(mode, name) for name in mode.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- a record that is lost

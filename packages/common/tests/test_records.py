@@ -11,7 +11,7 @@ import pytest
 from dra_common.errors import CorruptRecord, StateError
 from dra_common.model import ClaimRecord, Phase, Plan
 from dra_common.records import FileRecords
-from mortal import Life
+from mortal import Life, lives
 from recorded import RECORD, REF
 
 
@@ -128,16 +128,13 @@ def test_a_missing_folder_is_a_clear_error(records: FileRecords, tmp_path: Path)
 def test_forgetting_what_was_set_aside_may_be_cut_short_anywhere(
     records: FileRecords, tmp_path: Path
 ) -> None:
-    for at in range(1, 20):
+    for life in lives(20):
         for data in (b"1", b"2", b"3"):
             (tmp_path / "claims/uid-1.json").write_bytes(data)
             records.set_aside("uid-1")
-        killed = Life(at).dies(records.forget_set_aside, "uid-1")
+        life.dies(records.forget_set_aside, "uid-1")
         records.forget_set_aside("uid-1")
-        assert list((tmp_path / "claims").iterdir()) == [], f"call {at}"
-        if not killed:
-            return
-    pytest.fail("it never ends")
+        assert list((tmp_path / "claims").iterdir()) == [], f"call {life.at}"
 
 
 def test_what_was_set_aside_can_be_read_and_put_back(records: FileRecords, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from dra_common.model import (
 from dra_common.recovery import failed_devices
 from dra_common.telemetry import Reason
 from dra_common.testing.bench import NODE, Bench, config, soon
-from mortal import Life, calls
+from mortal import Life, calls, lives
 from pydantic import JsonValue
 
 
@@ -172,21 +172,18 @@ def test_a_lost_hold_of_a_prepared_claim_is_taken_again(bench: Bench) -> None:
 
 def test_a_lost_hold_is_taken_again_by_a_claim_that_was_being_prepared_anew(tmp_path: Path) -> None:
     """Prepared in one boot, killed while it was prepared in the next, and a power cut before the third."""
-    for at in range(1, 100):
-        bench = Bench(tmp_path / str(at))
+    for life in lives():
+        bench = Bench(tmp_path / str(life.at))
         ref = bench.claim("one", "a", config=[config(4)])
         answer = bench.engine.prepare(ref, soon())
         bench.reboot()
-        killed = Life(at).dies(bench.engine.prepare, ref, soon())
+        life.dies(bench.engine.prepare, ref, soon())
         (bench.root / "state/held/a").unlink(missing_ok=True)
         bench.reboot()
         bench.recover()
         with pytest.raises(DeviceHeld, match="default/one"):
             bench.engine.prepare(bench.claim("thief", "a"), soon())
-        assert bench.engine.prepare(ref, soon()) == answer, f"call {at}"
-        if not killed:
-            return
-    pytest.fail("the scenario never ends")
+        assert bench.engine.prepare(ref, soon()) == answer, f"call {life.at}"
 
 
 def test_orphans_of_unknown_claims_are_removed(bench: Bench) -> None:

@@ -122,9 +122,9 @@ class Engine(Generic[H]):
         with self.locks.parents(parents, deadline):
             devices = frozenset(result.device for result in claim.results)
             hardware = self.lifecycle.hardware(devices, claim.ref) if devices else {}
-            plan = self.driver.plan(
-                wanted, hardware, self.lifecycle.modes.open_to(claim.ref.uid, set(parents))
-            )
+            modes = self.lifecycle.modes.open_to(claim.ref.uid, set(parents))
+            plan = self.driver.plan(wanted, hardware, modes)
+            self.lifecycle.modes.check(claim.ref, plan, modes)
             prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, before)
         return prepared.answer
 

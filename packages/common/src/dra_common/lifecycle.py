@@ -120,7 +120,6 @@ class Lifecycle(Generic[H]):
             record = replace(before.planned_again(plan, self.boot_id), ref=ref)
         else:
             record = ClaimRecord(ref, Phase.PREPARING, self.boot_id, plan)
-        self.modes.check(ref, plan)
         self._hold(record)
         try:
             self._state.records.save(record)

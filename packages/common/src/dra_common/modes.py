@@ -38,15 +38,15 @@ class Modes:
         """Return the same as a claim may join them: what it has already, perhaps by a record that was lost, is free."""
         return {name: mode.left(uid) for name, mode in self.of(parents).items()}
 
-    def check(self, ref: ClaimRef, plan: Plan) -> None:
-        """Raise DeviceHeld if a parent is in another mode than the plan wants, or a part is somebody else's."""
+    def check(self, ref: ClaimRef, plan: Plan, others: Mapping[str, ParentMode]) -> None:
+        """Raise DeviceHeld if a parent is in another mode than the plan wants, or a part is somebody else's.
+
+        ``others`` is what :meth:`open_to` returned.
+        """
         for use in plan.uses:
-            mode = self._load(use.parent)
-            if mode is None:
-                continue
-            others = mode.left(ref.uid)
-            if others.holders and (use.mode != mode.mode or not _is_free(others, use)):
-                raise self._held(ref, use, others)
+            mode = others.get(use.parent)
+            if mode and mode.holders and (use.mode != mode.mode or not _is_free(mode, use)):
+                raise self._held(ref, use, mode)
 
     def join(self, record: ClaimRecord) -> None:
         """Write down that the claim uses what its plan says, before anything is set. Raises StateError."""

@@ -137,9 +137,7 @@ class Recovery(Generic[H]):
 def orphan_uids(state: State, locked: frozenset[str], modes: Modes) -> frozenset[str]:
     """UIDs with hardware, a hold or a file but no record; a record set aside still speaks for its claim.
 
-    ``locked`` has those whose lock file is a reason to look.
-
-    Raises StateError.
+    ``locked`` has those whose lock file is a reason to look. Raises StateError.
     """
     unfinished = state.records.unfinished_uids()
     seen = _union(
