@@ -67,7 +67,6 @@ class Watch:
             Inventory(driver.name),
             publish=self._take,
             held=frozenset,
-            failed=frozenset,
             uevents=source,
             timing=TIMING,
         )

@@ -412,7 +412,6 @@ def unreadable_machine(stage: Stage) -> str:
         Inventory(DRIVER),
         publish=lambda _: None,
         held=tuple,
-        failed=tuple,
     ).reconcile_once()
     return stage.logged()
 

@@ -395,7 +395,6 @@ def test_a_thousand_events_are_a_handful_of_looks_and_the_last_is_seen(
         Inventory(driver.name),
         publish=lambda snapshot: published.put(snapshot.devices),
         held=frozenset,
-        failed=frozenset,
         uevents=source,
         timing=Timing(rescan=3600),
     )

@@ -91,7 +91,7 @@ class Node:
             self.inventory,
             publish=lambda snapshot: self.publish(snapshot),  # noqa: PLW0108 - replaced while it runs
             held=lambda: self.held(),  # noqa: PLW0108 - replaced while it runs
-            failed=lambda: self.failed(),  # noqa: PLW0108 - replaced while it runs
+            taints=(lambda _: dict.fromkeys(self.failed(), (FAILED,)),),
             uevents=self.source if events else None,
             timing=timing,
         )
@@ -154,6 +154,25 @@ def test_what_is_held_is_read_at_each_look(node: Node) -> None:
     assert loop.reconcile_once().held == frozenset()
     node.held = lambda: ["a"]
     assert loop.reconcile_once().held == {"a"}
+
+
+def test_taints_of_several_sources_are_put_together(tmp_path: Path) -> None:
+    (tmp_path / "bus").mkdir()
+    inventory = Inventory(FileDriver.name)
+    other = Taint("gpu.intel.com/other", TaintEffect.NO_EXECUTE)
+    driver: Any = FileDriver()
+    loop = Reconciler(
+        driver,
+        RealHost(Roots(sysfs=str(tmp_path))),
+        inventory,
+        publish=lambda _: None,
+        held=frozenset,
+        taints=(lambda hardware: dict.fromkeys(hardware, (FAILED,)), lambda _: {"b": (other,)}),
+    )
+    for name in "ab":
+        (tmp_path / "bus" / name).write_text("fine\n")
+    devices = loop.reconcile_once().devices
+    assert {device.name: device.taints for device in devices} == {"a": (FAILED,), "b": (FAILED, other)}
 
 
 def test_devices_of_failed_claims_are_tainted_until_they_are_not(node: Node) -> None:

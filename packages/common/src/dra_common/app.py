@@ -37,7 +37,7 @@ from dra_common.predecessor import PreparedClaims
 from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler, Timing
-from dra_common.recovery import Recovery, failed_devices
+from dra_common.recovery import Recovery, failed_taints
 from dra_common.settings import Settings
 from dra_common.slicer import Slicer
 from dra_common.stores import data_folder, open_locks, open_state
@@ -213,7 +213,7 @@ class App:
             self._inventory,
             publish=slicer.take,
             held=lambda: {device for device, _ in self._state.holds.holders()},
-            failed=lambda: failed_devices(self._state),
+            taints=(lambda _: failed_taints(self._state, self._driver.name),),
             uevents=open_uevents(self._settings.host, self._driver.uevent_subsystems),
             timing=Timing(rescan=self._settings.rescan_seconds),
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
+from typing import Any
 
 from dra_common.driver import Published
 from dra_common.model import CounterSet, Device, Snapshot, Taint, TaintEffect
@@ -18,6 +19,9 @@ REVERT_FAILED = "revert-failed"
 
 Taints = Mapping[str, tuple[Taint, ...]]
 """Device name -> taints that come from elsewhere than the driver's discovery."""
+
+TaintSource = Callable[[Mapping[str, Any]], Taints]
+"""Tells of the hardware that a look found, by device name, what is known of it besides."""
 
 
 def absent_taint(driver: str) -> Taint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from dra_common.bell import Bell
 from dra_common.driver import Discovery, Driver
 from dra_common.errors import DraError
-from dra_common.inventory import Inventory, Taints, revert_failed_taint
+from dra_common.inventory import Inventory, Taints, TaintSource
 from dra_common.model import Snapshot
 from dra_common.ports import Host, UeventSource
 from dra_common.readiness import ended
@@ -49,7 +49,8 @@ class Reconciler:
     Args:
         publish: takes a snapshot whose content changed; called in the thread that looked, so it only hands over.
         held: names of devices that a claim holds. Raises StateError.
-        failed: names of devices of claims that could not be undone. Raises StateError.
+        taints: each tells of the hardware that was found, by device name, which taints it has besides those that the
+            driver knows of. Raises StateError.
         uevents: None where there is no event source; the rescan does all then.
     """
 
@@ -61,12 +62,12 @@ class Reconciler:
         *,
         publish: Callable[[Snapshot], None],
         held: Callable[[], Collection[str]],
-        failed: Callable[[], Collection[str]],
+        taints: Sequence[TaintSource] = (),
         uevents: UeventSource | None = None,
         timing: Timing | None = None,
     ) -> None:
         self._driver, self._host, self._inventory = driver, host, inventory
-        self._publish, self._held, self._failed = publish, held, failed
+        self._publish, self._held, self._sources = publish, held, taints
         self._timing = timing or Timing()
         self._bell = Bell(self._timing.quiet, self._timing.latest)
         self._looking = Lock()
@@ -132,7 +133,7 @@ class Reconciler:
     def _look(self) -> None:
         try:
             found = self._driver.discover(self._host)
-            held, taints = frozenset(self._held()), self._taints()
+            held, taints = frozenset(self._held()), self._taints(found)
         except DraError as error:
             self._tell_trouble(str(error))
             return
@@ -148,9 +149,10 @@ class Reconciler:
             self._publish(self._owed)
             self._owed = None
 
-    def _taints(self) -> Taints:
-        taint = (revert_failed_taint(self._driver.name),)
-        return dict.fromkeys(self._failed(), taint)
+    def _taints(self, found: Discovery[Any]) -> Taints:
+        each = [source(found.hardware) for source in self._sources]
+        named = sorted({name for taints in each for name in taints})
+        return {name: tuple(taint for taints in each for taint in taints.get(name, ())) for name in named}
 
     def _tell_trouble(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:

@@ -12,6 +12,7 @@ from typing import Generic
 from dra_common.deadline import Deadline
 from dra_common.driver import H
 from dra_common.errors import DraError, NewerRecord, StateError
+from dra_common.inventory import Taints, revert_failed_taint
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.log import bind
 from dra_common.model import ClaimRecord, Phase
@@ -174,6 +175,11 @@ def forget(lifecycle: Lifecycle[H], locks: Locks, uid: str, deadline: Deadline) 
 
 def _union(*groups: Iterable[str]) -> frozenset[str]:
     return frozenset(uid for group in groups for uid in group)
+
+
+def failed_taints(state: State, driver: str) -> Taints:
+    """Return the taints of :func:`failed_devices`. Raises StateError."""
+    return dict.fromkeys(failed_devices(state), (revert_failed_taint(driver),))
 
 
 def failed_devices(state: State) -> dict[str, str]:
