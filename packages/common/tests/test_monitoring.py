@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dra_common.inventory import absent_taint, revert_failed_taint
+from dra_common.inventory import absent_taint, cordoned_taint, revert_failed_taint
 from dra_common.model import ClaimRecord, Device, Phase, Snapshot, Taint, TaintEffect
 from dra_common.monitoring import ClaimPhases, devices_by_health
 from dra_common.testing.bench import Bench, soon
@@ -72,13 +72,16 @@ def test_devices_are_counted_by_health() -> None:
             Device("e", {"health": "Unhealthy"}),
             Device("f", {"health": "Healthy"}, taints=(revert_failed_taint(DRIVER),)),
             Device("g", {"health": "Healthy"}, taints=(Taint(f"{DRIVER}/note", TaintEffect.NONE),)),
+            Device("i", {"health": "Healthy"}, taints=(cordoned_taint(DRIVER, "fan"),)),
+            Device("j", taints=(cordoned_taint(DRIVER), revert_failed_taint(DRIVER))),
             Device("h", taints=(revert_failed_taint(DRIVER), absent_taint(DRIVER))),
         ),
     )
     assert devices_by_health(snapshot, DRIVER) == {
         ("healthy",): 2,
-        ("unhealthy",): 2,
+        ("unhealthy",): 3,
         ("unknown",): 3,
         ("absent",): 1,
+        ("cordoned",): 1,
     }
     assert sum(devices_by_health(Snapshot(0), DRIVER).values()) == 0

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from dra_common import turn as turn_module
+from dra_common.deadline import Deadline
+from dra_common.errors import StateError
 from dra_common.telemetry import Reason, Silent
 from dra_common.testing.waiting import wait_until
-from dra_common.turn import ASKED, Timing, Turn
+from dra_common.turn import ASKED, Timing, Turn, ask
 from pages import DOCS
 
 OTHER_PROCESS = """
@@ -346,3 +348,33 @@ def test_a_duty_with_a_defect_keeps_nobody_from_the_others_nor_from_the_turn(
             wait_until(lambda: "second begins" in duties.log, "the next")
     assert duties.log == ["first begins", "first ends", "second begins", "second ends"]
     assert len(lines(caplog, "a defect in")) == 4
+
+
+# --------------------------------------------------------------------------- a command asks
+
+
+def test_a_command_asks_and_is_answered_once_the_holder_has_been_told_to_look(path: Path) -> None:
+    holder = Turn(path, who="me", timing=QUICK)
+    looked = threading.Event()
+    holder.when_asked(looked.set)
+    with started(holder):
+        wait_until(lambda: holder.held and path.read_text(), "the turn")
+        assert ask(path, Deadline.after(60))
+        assert looked.wait(60)
+
+
+def test_a_command_that_nobody_hears_is_told_so(path: Path) -> None:
+    assert not ask(path, Deadline.after(60)), "no instance has ever run here"
+    path.write_text("an instance that is dead\n")
+    assert not ask(path, Deadline.after(0.1))
+    assert path.stat().st_mtime == ASKED
+    with started(turn := Turn(path, who="me", timing=QUICK)):
+        wait_until(
+            lambda: turn.held and path.stat().st_mtime != ASKED, "the next instance to have its own time"
+        )
+
+
+def test_a_command_that_may_not_ask_is_told_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match=r"publish\.lock"):
+        ask(tmp_path / "file" / "publish.lock", Deadline.after(60))

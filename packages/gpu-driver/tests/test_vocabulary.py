@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from dra_common.driver import Published
-from dra_common.inventory import Inventory, revert_failed_taint
+from dra_common.inventory import Inventory, cordoned_taint, revert_failed_taint
 from dra_common.model import Attribute, Device, Taint
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
 from gpu_driver.driver import NAME, GpuDriver
@@ -39,13 +39,15 @@ def devices(machines: Mapping[str, Published]) -> tuple[Device, ...]:
 
 
 def in_trouble(machines: Mapping[str, Published]) -> tuple[Device, ...]:
-    """A machine that loses a device while another one could not be given back."""
+    """A machine that loses a device while another one is cordoned, and could not be given back."""
     inventory = Inventory(NAME)
     published = machines["two-gpus"]
     first, second = published.devices
     inventory.update(published, ())
     snapshot = inventory.update(
-        replace(published, devices=(second,)), (), {second.name: (revert_failed_taint(NAME),)}
+        replace(published, devices=(second,)),
+        (),
+        {second.name: (revert_failed_taint(NAME), cordoned_taint(NAME, "why"))},
     )
     assert snapshot is not None
     assert {device.name for device in snapshot.devices} == {first.name, second.name}

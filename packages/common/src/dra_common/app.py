@@ -22,6 +22,7 @@ from typing import Any
 
 from dra_common.adoption import Adoption
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
+from dra_common.cordons import CordonTaints, FileCordons
 from dra_common.definition import Definition
 from dra_common.engine import Engine
 from dra_common.events import Events
@@ -40,7 +41,7 @@ from dra_common.reconciler import Reconciler, Timing
 from dra_common.recovery import Recovery, failed_taints
 from dra_common.settings import Settings
 from dra_common.slicer import Slicer
-from dra_common.stores import data_folder, open_locks, open_state
+from dra_common.stores import cordons_folder, data_folder, open_locks, open_state, turn_file
 from dra_common.takeover import Pause, adopt_claims, wait_for_rivals
 from dra_common.telemetry import (
     CLAIMS,
@@ -117,7 +118,7 @@ class App:
         self._readiness = Readiness()
         self._inventory = Inventory(definition.driver.name)
         who = f"{definition.program} {version}" + (f", pod {settings.pod_uid}" if settings.pod_uid else "")
-        self._turn = Turn(self._data / "publish.lock", who=who, telemetry=self._telemetry)
+        self._turn = Turn(turn_file(self._data), who=who, telemetry=self._telemetry)
 
     def start(self, stack: ExitStack, pause: Pause = time.sleep) -> None:
         """Start everything; ``stack`` stops it again, also what was started before a failure. Raises DraError.
@@ -131,7 +132,7 @@ class App:
         self._tell(stack)
         slicer = self._publishing(self._api)
         reconciler = self._reconciler(slicer)
-        self._turn.when_asked(lambda: reconciler.ring("another instance serves claims, too"))
+        self._turn.when_asked(lambda: reconciler.ring("another process asks to look"))
         wait_for_rivals(
             partial(find_rival, self._driver.name, self._data, self._settings.kubelet_registry_dir),
             self._readiness,
@@ -213,7 +214,10 @@ class App:
             self._inventory,
             publish=slicer.take,
             held=lambda: {device for device, _ in self._state.holds.holders()},
-            taints=(lambda _: failed_taints(self._state, self._driver.name),),
+            taints=(
+                lambda _: failed_taints(self._state, self._driver.name),
+                CordonTaints(FileCordons(cordons_folder(self._data)), self._driver.name),
+            ),
             uevents=open_uevents(self._settings.host, self._driver.uevent_subsystems),
             timing=Timing(rescan=self._settings.rescan_seconds),
         )

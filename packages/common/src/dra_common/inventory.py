@@ -9,13 +9,16 @@ from threading import Lock
 from typing import Any
 
 from dra_common.driver import Published
-from dra_common.model import CounterSet, Device, Snapshot, Taint, TaintEffect
+from dra_common.model import CounterSet, Device, Snapshot, Taint, TaintEffect, taint_value
 
 ABSENT = "absent"
 """``<driver>/absent``: the device was not found by the latest look at the machine."""
 
 REVERT_FAILED = "revert-failed"
 """``<driver>/revert-failed``: a claim could not be undone, so the hardware is not in the state it is described in."""
+
+CORDONED = "cordoned"
+"""``<driver>/cordoned``: an operator wants no new claim on the device."""
 
 Taints = Mapping[str, tuple[Taint, ...]]
 """Device name -> taints that come from elsewhere than the driver's discovery."""
@@ -39,6 +42,14 @@ def revert_failed_taint(driver: str) -> Taint:
     NoSchedule: nothing new may get the device; whoever shares its parent goes on.
     """
     return Taint(f"{driver}/{REVERT_FAILED}", TaintEffect.NO_SCHEDULE)
+
+
+def cordoned_taint(driver: str, why: str = "") -> Taint:
+    """Return the taint of a device that an operator took out of use; its value is what of ``why`` a label may say.
+
+    NoSchedule, as of a cordoned node: what runs goes on.
+    """
+    return Taint(f"{driver}/{CORDONED}", TaintEffect.NO_SCHEDULE, taint_value(why))
 
 
 @dataclass(frozen=True, slots=True)

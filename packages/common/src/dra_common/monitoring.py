@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from dra_common.errors import DraError
-from dra_common.inventory import absent_taint
+from dra_common.inventory import CORDONED, absent_taint, cordoned_taint
 from dra_common.model import Device, Phase, Snapshot, TaintEffect
 from dra_common.ports import Records
 from dra_common.settings import parse_endpoint
@@ -20,7 +20,7 @@ SET_ASIDE: Final = "set-aside"
 UNREADABLE: Final = "unreadable"
 """Values of the label ``phase`` beside the phases: a damaged record put aside, and one that nobody has met yet."""
 
-HEALTHS: Final = ("healthy", "unhealthy", "unknown", "absent")
+HEALTHS: Final = ("healthy", "unhealthy", "unknown", "absent", CORDONED)
 """Values of the label ``health``."""
 
 _HARMLESS: Final = TaintEffect.NONE
@@ -64,8 +64,9 @@ def devices_by_health(snapshot: Snapshot, driver: str) -> Samples:
 def _health(device: Device, driver: str) -> str:
     if absent_taint(driver) in device.taints:
         return "absent"
-    if any(taint.effect is not _HARMLESS for taint in device.taints):
-        return "unhealthy"
+    keys = {taint.key for taint in device.taints if taint.effect is not _HARMLESS}
+    if keys:
+        return CORDONED if keys == {cordoned_taint(driver).key} else "unhealthy"
     told = str(device.attributes.get("health", "")).lower()
     return told if told in HEALTHS else "unknown"
 

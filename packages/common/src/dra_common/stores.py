@@ -20,6 +20,16 @@ def data_folder(settings: Settings, driver: Driver[Any]) -> Path:
     return settings.kubelet_plugins_dir / driver.name
 
 
+def cordons_folder(data: Path) -> Path:
+    """Where the cordons of devices are."""
+    return data / "cordoned"
+
+
+def turn_file(data: Path) -> Path:
+    """The lock of who publishes, by which that instance can also be asked to look at the machine."""
+    return data / "publish.lock"
+
+
 def open_state(settings: Settings, driver: Driver[Any]) -> State:
     """Open records, holds and CDI files; makes the folders of the first two. Raises StateError."""
     data = data_folder(settings, driver)

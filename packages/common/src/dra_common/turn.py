@@ -4,7 +4,8 @@ Its turn lasts as long as it holds the lock of one file, that is until it lets g
 those who wait try again several times a second.
 
 The file's modification time is a question and an answer: who waits sets it to :data:`ASKED`, and the holder sets it to
-anything else. A holder that never does is frozen, which only people can do something about.
+anything else, and looks at the machine. A holder that never does is frozen, which only people can do something about.
+A command that changed something on disk asks in the same way, and need not know whether anybody is there to hear it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Final, Protocol
 
+from dra_common.deadline import Deadline
 from dra_common.errors import DraError, StateError
 from dra_common.files import explained, read_own, rewrite, set_modified
 from dra_common.flock import still_named, try_lock
@@ -30,6 +32,8 @@ ASKED: Final = 1.0
 """Seconds since the epoch: a time at which no file of ours was written."""
 
 _LONGEST_NAME: Final = 200
+_LOOK_FOR_ANSWER: Final = 0.05
+"""Seconds."""
 
 
 class Duty(Protocol):
@@ -94,9 +98,9 @@ class Turn:
         self._duties.append(duty)
 
     def when_asked(self, call: Callable[[], None]) -> None:
-        """Call this, in our thread, every few seconds while another instance waits; before :meth:`start`.
+        """Call this, in our thread, whenever somebody asks, and so every few seconds while another instance waits.
 
-        What the other one does is not heard in this process: it is time to look.
+        What others do is not heard in this process: it is time to look. Before :meth:`start`.
         """
         self._when_asked = call
 
@@ -198,6 +202,23 @@ def _do(step: Callable[[], None]) -> None:
         step()
     except Exception:  # noqa: BLE001 - a defect of one duty: others wait for theirs, and for their turn
         _log.exception("a defect in %s", step.__qualname__)
+
+
+def ask(path: Path, deadline: Deadline) -> bool:
+    """Have the instance that publishes look at the machine now; returns whether it answered in time.
+
+    It does not if none is there. Raises StateError.
+    """
+    with explained("touch", path):
+        try:
+            set_modified(path, ASKED)
+            while path.lstat().st_mtime == ASKED:
+                if deadline.passed:
+                    return False
+                time.sleep(min(_LOOK_FOR_ANSWER, deadline.remaining))
+        except FileNotFoundError:
+            return False
+    return True
 
 
 class _Wait:

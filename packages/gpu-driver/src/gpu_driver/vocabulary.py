@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dra_common.inventory import absent_taint, revert_failed_taint
+from dra_common.inventory import absent_taint, cordoned_taint, revert_failed_taint
 from dra_common.model import TaintEffect
 
 from gpu_driver.device import NOT_DRM_TAINT, UNBOUND_TAINT
@@ -139,6 +139,13 @@ TAINTS: tuple[TaintTerm, ...] = (
         revert_failed_taint(NAME).effect,
         "A claim on the device could not be undone: it is not in the state that it is described in.",
         "unprepare of that claim, or recovery at start, succeeds",
+    ),
+    TaintTerm(
+        cordoned_taint(NAME).key,
+        cordoned_taint(NAME).effect,
+        "An operator took the device out of use with `devices cordon`; what runs on it goes on.",
+        "`devices uncordon` names it; it survives restarts, updates and reboots",
+        value="the reason given, as far as a label may say it",
     ),
 )
 """Taints, in the order in which they are documented."""

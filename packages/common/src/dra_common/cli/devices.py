@@ -4,39 +4,54 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import typer
 
-from dra_common.cli import options
+from dra_common.cli import devices_cordon, options
 from dra_common.cli.run import host_settings
+from dra_common.cordons import FileCordons
 from dra_common.definition import Definition
+from dra_common.driver import Published
+from dra_common.errors import StateError
 from dra_common.hosts import open_host
+from dra_common.inventory import cordoned_taint
 from dra_common.model import Device, Version
-from dra_common.settings import HostSettings
+from dra_common.settings import HostSettings, Settings
+from dra_common.stores import cordons_folder
 from dra_common.tables import print_table
 
-_DEFAULT = HostSettings()
+_DEFAULT = Settings(node_name="", host=HostSettings())
 
 
 def register(cli: typer.Typer, definition: Definition) -> None:
-    """Add the command to ``cli``."""
+    """Add the command and its group to ``cli``."""
+    group = typer.Typer(invoke_without_command=True)
+    cli.add_typer(group, name="devices")
 
-    @cli.command()
+    @group.callback()
     def devices(
+        context: typer.Context,
         *,
         as_json: options.Json = False,
-        sysfs_root: options.SysfsRoot = _DEFAULT.sysfs_root,
-        devfs_root: options.DevfsRoot = _DEFAULT.devfs_root,
-        procfs_root: options.ProcfsRoot = _DEFAULT.procfs_root,
+        kubelet_plugins_dir: options.PluginsDir = _DEFAULT.kubelet_plugins_dir,
+        sysfs_root: options.SysfsRoot = _DEFAULT.host.sysfs_root,
+        devfs_root: options.DevfsRoot = _DEFAULT.host.devfs_root,
+        procfs_root: options.ProcfsRoot = _DEFAULT.host.procfs_root,
         simulated_root: options.SimulatedRoot = "",
     ) -> None:
         """List the devices of this node, with everything that is known of them."""
+        if context.invoked_subcommand:
+            return
         driver = definition.driver
         host = open_host(host_settings(sysfs_root, devfs_root, procfs_root, "", simulated_root))
         found = driver.discover(host)
-        for problem in found.problems:
+        cordons, unknown = _cordons(cordons_folder(kubelet_plugins_dir / driver.name))
+        for problem in (*found.problems, *unknown):
             print(f"{definition.program}: warning: {problem}", file=sys.stderr)  # noqa: T201
-        published = {device.name: device for device in driver.publish(found.hardware).devices}
+        published = _cordoned(driver.name, driver.publish(found.hardware), cordons)
         if as_json:
             typer.echo(
                 json.dumps(
@@ -50,6 +65,26 @@ def register(cli: typer.Typer, definition: Definition) -> None:
             )
         else:
             _table(tuple(published.values()))
+
+    devices_cordon.register(group, definition)
+
+
+def _cordons(folder: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Return the cordons, or why they are not known: devices can be listed without the rights of the driver."""
+    try:
+        return FileCordons(folder).all(), ()
+    except StateError as error:
+        return {}, (f"which devices are cordoned is not known: {error}",)
+
+
+def _cordoned(driver: str, published: Published, cordons: Mapping[str, str]) -> Mapping[str, Device]:
+    """Return the devices by name, with the taints of those that an operator took out of use."""
+    return {
+        device.name: replace(device, taints=(*device.taints, cordoned_taint(driver, cordons[device.name])))
+        if device.name in cordons
+        else device
+        for device in published.devices
+    }
 
 
 def _as_json(device: Device) -> dict[str, object]:

@@ -14,6 +14,7 @@ from dra_common.model.device import (
     Taint,
     TaintEffect,
     Version,
+    taint_value,
 )
 from dra_common.model.edits import ContainerEdits, DeviceNode, Hook, Mount
 from dra_common.model.parent import ModeUse, ParentMode
@@ -53,4 +54,5 @@ __all__ = [
     "TaintEffect",
     "Version",
     "is_uid",
+    "taint_value",
 ]

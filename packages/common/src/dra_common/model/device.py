@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -58,6 +59,15 @@ class Taint:
     key: str
     effect: TaintEffect
     value: str = ""
+
+
+_NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9_.]+")
+_LONGEST_LABEL_VALUE = 63
+
+
+def taint_value(text: str) -> str:
+    """Return free text as a taint's value, which is a label value: letters, digits, ``-_.`` inside, 63 at most."""
+    return _NOT_IN_A_LABEL.sub("-", text).strip("-_.")[:_LONGEST_LABEL_VALUE].rstrip("-_.")
 
 
 @dataclass(frozen=True, slots=True)
