@@ -11,6 +11,7 @@ from dra_common.ports import Host
 
 from gpu_driver import adopted, device, discovery, prepare
 from gpu_driver.device import Gpu
+from gpu_driver.inside import Insides
 
 NAME = "gpu.intel.com"
 
@@ -24,9 +25,12 @@ class GpuDriver:
     config_kinds: tuple[ConfigKind, ...] = ()
     uevent_subsystems: tuple[str, ...] = ("pci", "drm", "mei")
 
+    def __init__(self) -> None:
+        self._insides = Insides()
+
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
         """Read the GPUs of the machine. Raises HostError if the PCI bus cannot be listed."""
-        return discovery.discover(host, only)
+        return discovery.discover(host, only, self._insides)
 
     def publish(self, hardware: Mapping[str, Gpu]) -> Published:
         """Publish every GPU, in the order in which the scheduler should try them."""
