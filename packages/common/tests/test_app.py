@@ -147,3 +147,44 @@ def test_a_failure_half_way_stops_what_was_started(world: World) -> None:
     with FakeKubelet(world.root / "registry") as kubelet, ExitStack() as stack:
         world.app().start(stack)
         kubelet.wait_registered(DRIVER)
+
+
+# --------------------------------------------------------------------------- the configuration file
+
+CONFIG = "apiVersion: config.knob.example.com/v1\nkind: KnobDriverConfig\n"
+
+
+def test_a_changed_configuration_is_published_without_a_restart(world: World) -> None:
+    file = world.root / "config.yaml"
+    file.write_text(f"{CONFIG}devices: [{{match: a, publish: false}}]\n")
+    with ExitStack() as stack:
+        world.app(config=file, rescan_seconds=3600.0).start(stack)
+        wait_until(lambda: world.devices() == ["b"], "all but the denied device")
+        file.write_text(f"{CONFIG}label: new\n")
+        wait_until(lambda: world.devices() == ["a", "b"], "both devices")
+        [item] = world.slices()
+        labels = [device["attributes"]["label"] for device in item["spec"]["devices"]]
+        assert labels == [{"string": "new"}] * 2
+
+
+def test_a_refused_change_is_told_to_the_cluster_and_disturbs_nobody(world: World) -> None:
+    file = world.root / "config.yaml"
+    file.write_text(f"{CONFIG}label: old\n")
+    with FakeKubelet(world.root / "registry") as kubelet, ExitStack() as stack:
+        world.app(config=file).start(stack)
+        kubelet.wait_registered(DRIVER)
+        file.write_text(f"{CONFIG}labels: new\n")
+        wait_until(lambda: world.api.objects("Event"), "the Event")
+        [event] = world.api.objects("Event")
+        assert event["reason"] == "ConfigurationRefused"
+        assert "labels: unknown field" in event["note"]
+        ref = world.claim("one", "a")
+        assert kubelet.prepare([ref], DRIVER)[ref.uid].devices
+    assert world.driver.policy.label == "old"
+
+
+def test_a_bad_configuration_is_refused_before_anything_is_written(world: World) -> None:
+    file = world.root / "config.yaml"
+    file.write_text(f"{CONFIG}labels: new\n")
+    assert f"{file}: line 3: labels: unknown field" in refused(world, SettingsError, config=file)
+    assert not world.state.exists()

@@ -7,6 +7,7 @@ from dra_common.cli.compatibility import (
     IGNORED,
     epilog,
     ignored_variables,
+    plain_switches,
     strip_ignored,
     variable,
     warning,
@@ -80,3 +81,10 @@ def test_the_help_lists_all_with_a_reason() -> None:
     text = epilog()
     for option, why in IGNORED.items():
         assert f"{option} ({why})" in text
+
+
+def test_values_of_switches_become_their_names() -> None:
+    switches = {"--a": "--no-a", "-a": "--no-a"}
+    given = ["run", "--a=true", "--a=F", "-a=0", "-a", "--a", "--b=false", "--a=x", "--a="]
+    kept = ["run", "--a", "--no-a", "--no-a", "-a", "--a", "--b=false", "--a=x", "--a="]
+    assert plain_switches(given, switches) == kept

@@ -5,7 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from dra_common.driver import Published
-from dra_common.inventory import Inventory, Known, absent_taint, look, revert_failed_taint, with_taints
+from dra_common.inventory import (
+    Inventory,
+    Known,
+    absent_taint,
+    denied_taint,
+    look,
+    revert_failed_taint,
+    with_taints,
+)
 from dra_common.model import CounterConsumption, CounterSet, Device, Quantity, Snapshot, Taint, TaintEffect
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 DRIVER = "gpu.intel.com"
 ABSENT = Taint("gpu.intel.com/absent", TaintEffect.NO_SCHEDULE)
+DENIED = Taint("gpu.intel.com/denied", TaintEffect.NO_SCHEDULE)
 FAILED = Taint("gpu.intel.com/revert-failed", TaintEffect.NO_SCHEDULE)
 NOTHING: frozenset[str] = frozenset()
 
@@ -35,7 +44,57 @@ def inventory() -> Inventory:
 def test_taint_keys_are_fixed_and_evict_nobody() -> None:
     assert absent_taint(DRIVER) == ABSENT
     assert revert_failed_taint(DRIVER) == FAILED
+    assert denied_taint(DRIVER) == DENIED
     assert absent_taint("qat.intel.com").key == "qat.intel.com/absent"
+
+
+# --------------------------------------------------------------------------- denied by the operator
+
+
+def denying(*denied: str, names: str = "abc") -> Published:
+    return Published(tuple(Device(name) for name in names), denied=frozenset(denied))
+
+
+def test_a_denied_device_is_not_published(inventory: Inventory) -> None:
+    assert names(inventory.update(denying("b"), NOTHING)) == ["a", "c"]
+    assert names(inventory.update(denying(), NOTHING)) == ["a", "b", "c"]
+    assert names(inventory.update(denying("a", "b", "c"), NOTHING)) == []
+
+
+def test_a_denied_device_that_a_claim_holds_stays_tainted_until_it_is_given_back(
+    inventory: Inventory,
+) -> None:
+    inventory.update(denying(), {"b"})
+    changed = inventory.update(denying("b"), {"b"})
+    assert names(changed) == ["a", "b", "c"]
+    assert changed is not None
+    assert [device.taints for device in changed.devices] == [(), (DENIED,), ()]
+    assert names(inventory.update(denying("b"), NOTHING)) == ["a", "c"]
+
+
+def test_a_denied_device_keeps_the_other_taints(inventory: Inventory) -> None:
+    changed = inventory.update(denying("b"), {"b"}, {"b": (FAILED,)})
+    assert changed is not None
+    assert changed.devices[1].taints == (FAILED, DENIED)
+
+
+def test_a_denied_device_that_vanishes_stays_denied(inventory: Inventory) -> None:
+    """Else it would come back, offered, the moment that it is gone."""
+    inventory.update(denying("b"), NOTHING)
+    assert inventory.update(denying(names="ac"), NOTHING) is None
+    inventory.update(denying("b"), {"b"})
+    changed = inventory.update(denying(names="ac"), {"b"})
+    assert changed is not None
+    assert changed.devices[1].taints == (ABSENT, DENIED)
+
+
+def test_the_counters_of_a_denied_device_stay(inventory: Inventory) -> None:
+    sets = (CounterSet("pf", {"mode": Quantity(1)}),)
+    device = Device("a", consumes=(CounterConsumption("pf", {"mode": Quantity(1)}),))
+    denied = Published((device, Device("b")), sets, frozenset("a"))
+    changed = inventory.update(denied, NOTHING)
+    assert changed is not None
+    assert (names(changed), changed.counter_sets) == (["b"], sets)
 
 
 # --------------------------------------------------------------------------- content

@@ -43,6 +43,7 @@ UNWANTED = {
     "cel_expr_python": "the allocator's, for tests",
     "prometheus_client": "metrics, which are off unless asked for",
     "dra_common.metrics": "the same",
+    "dra_common.document": "YAML, for a configuration file, which is not there",
     "rich": "formatting of help and tracebacks",
     "pygments": "the same",
     "hypothesis": "a tool for tests",

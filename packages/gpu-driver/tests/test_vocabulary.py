@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from dra_common.driver import Published
 from dra_common.inventory import Inventory, cordoned_taint, revert_failed_taint
-from dra_common.model import Attribute, Device, Taint, Version
+from dra_common.model import Attribute, Device, Taint
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
 from gpu_driver.driver import NAME, GpuDriver
 from gpu_driver.products import FAMILIES, PRODUCTS
 from gpu_driver.simulation import SIMULATION
 from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, TAINTS
 
-TYPES: Mapping[str, type] = {"string": str, "bool": bool, "int": int, "version": Version}
+TYPES: Mapping[str, type] = {"string": str, "bool": bool, "int": int}
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,14 @@ def devices(machines: Mapping[str, Published]) -> tuple[Device, ...]:
 
 
 def in_trouble(machines: Mapping[str, Published]) -> tuple[Device, ...]:
-    """A machine that loses a device while another one is cordoned, and could not be given back."""
+    """A machine that loses a device while another one, held, is cordoned, denied, and could not be given back."""
     inventory = Inventory(NAME)
     published = machines["two-gpus"]
     first, second = published.devices
     inventory.update(published, ())
     snapshot = inventory.update(
-        replace(published, devices=(second,)),
-        (),
+        replace(published, devices=(second,), denied=frozenset({second.name})),
+        {second.name},
         {second.name: (revert_failed_taint(NAME), cordoned_taint(NAME, "why"))},
     )
     assert snapshot is not None

@@ -39,6 +39,7 @@ from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler, Timing
 from dra_common.recovery import Recovery, failed_taints
+from dra_common.reload import Configuration
 from dra_common.settings import Settings
 from dra_common.slicer import Slicer
 from dra_common.stores import cordons_folder, data_folder, open_locks, open_state, turn_file
@@ -46,6 +47,7 @@ from dra_common.takeover import Pause, adopt_claims, wait_for_rivals
 from dra_common.telemetry import (
     CLAIMS,
     CLAIMS_IN_FLIGHT,
+    CONFIG_CURRENT,
     DEVICES,
     DEVICES_HELD,
     SILENT,
@@ -101,6 +103,9 @@ class App:
         self, definition: Definition, settings: Settings, version: str = "of unknown version"
     ) -> None:
         self._driver, self._settings = definition.driver, settings
+        self._configuration = Configuration(
+            definition.driver, settings.config, settings.flags, settings.node_name
+        )
         self._data = data_folder(settings, definition.driver)
         self._host = open_host(settings.host)
         await_power(settings.host)
@@ -143,6 +148,9 @@ class App:
         self._readiness.add_check(reconciler.why_dead)
         stack.callback(slicer.stop)
         stack.callback(reconciler.stop)
+        stack.callback(self._configuration.stop)
+        self._configuration.start(self._telemetry, reconciler.ring)
+        self._readiness.add_check(self._configuration.why_dead)
         claims = ClusterClaims(self._api)
         self._serve(lifecycle, claims, stack)
         collector = Collector(
@@ -169,6 +177,7 @@ class App:
             stack.callback(endpoint.stop)
         name, inventory, state = self._driver.name, self._inventory, self._state
         self._show(DEVICES, lambda: devices_by_health(inventory.snapshot, name))
+        self._show(CONFIG_CURRENT, self._configuration.current)
         self._show(DEVICES_HELD, lambda: {(): len(state.holds.holders())})
         self._show(CLAIMS, ClaimPhases(state.records).count)
 

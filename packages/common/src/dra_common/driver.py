@@ -19,6 +19,7 @@ from dra_common.model import (
     PlannedDevice,
     PreparedDevice,
 )
+from dra_common.policy import DriverPolicy, PolicyKind
 from dra_common.ports import Host
 
 H = TypeVar("H")
@@ -72,14 +73,24 @@ class Discovery(Generic[H]):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is published of the hardware: devices in scheduling order, and the counters they share."""
+    """What is published of the hardware.
+
+    Args:
+        devices: in scheduling order.
+        counter_sets: the counters they share.
+        denied: names of those of ``devices`` that the operator does not want to be offered.
+    """
 
     devices: tuple[Device, ...]
     counter_sets: tuple[CounterSet, ...] = ()
+    denied: frozenset[str] = frozenset()
 
 
 class Driver(Protocol[H]):
     """The hardware knowledge of one accelerator. Stateless: all state is in the hardware and in records.
+
+    The policy alone may change while it runs: one immutable object, replaced at once by :meth:`configure`. Each call
+    reads it once, so that it decides by one policy.
 
     ``plan``, ``locks``, ``publish`` and ``edits`` are pure. ``apply`` and ``revert`` are idempotent: they may be
     called again after a crash at any point of an earlier call.
@@ -102,6 +113,10 @@ class Driver(Protocol[H]):
         """The opaque kinds it understands; empty = any opaque configuration for this driver is refused."""
 
     @property
+    def policy_kind(self) -> PolicyKind | None:
+        """What its configuration file is; None = it has none, and no command takes ``--config``."""
+
+    @property
     def uevent_subsystems(self) -> tuple[str, ...]:
         """Kernel subsystems whose uevents may change what ``discover`` finds, for example ``("pci", "drm")``."""
 
@@ -111,6 +126,9 @@ class Driver(Protocol[H]):
         With ``only``, what nothing but ``publish`` uses may stay unknown, so that a prepare does no more than it must.
         Never raises for one bad device: it becomes a problem line. Raises HostError if the bus itself is unreadable.
         """
+
+    def configure(self, policy: DriverPolicy) -> None:
+        """Go by this policy from now on, an instance of the model of ``policy_kind``; from any thread."""
 
     def publish(self, hardware: Mapping[str, H]) -> Published:
         """Turn hardware into what the scheduler sees."""

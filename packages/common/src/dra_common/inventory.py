@@ -14,6 +14,9 @@ from dra_common.model import CounterSet, Device, Snapshot, Taint, TaintEffect, t
 ABSENT = "absent"
 """``<driver>/absent``: the device was not found by the latest look at the machine."""
 
+DENIED = "denied"
+"""``<driver>/denied``: the operator does not want the device to be offered; it goes when its claim gives it back."""
+
 REVERT_FAILED = "revert-failed"
 """``<driver>/revert-failed``: a claim could not be undone, so the hardware is not in the state it is described in."""
 
@@ -36,6 +39,14 @@ def absent_taint(driver: str) -> Taint:
     return Taint(f"{driver}/{ABSENT}", TaintEffect.NO_SCHEDULE)
 
 
+def denied_taint(driver: str) -> Taint:
+    """Return the taint of a device that the configuration denies while a claim holds it.
+
+    NoSchedule: whoever has it keeps it.
+    """
+    return Taint(f"{driver}/{DENIED}", TaintEffect.NO_SCHEDULE)
+
+
 def revert_failed_taint(driver: str) -> Taint:
     """Return the taint of the devices of a failed claim.
 
@@ -56,12 +67,14 @@ def cordoned_taint(driver: str, why: str = "") -> Taint:
 class Known:
     """What the looks so far have shown: devices as the driver describes them, without taints of ours.
 
-    ``absent`` names those of ``devices`` that the latest look did not find.
+    ``absent`` names those of ``devices`` that the latest look did not find, ``denied`` those that the operator does not
+    want to be offered.
     """
 
     devices: tuple[Device, ...] = ()
     counter_sets: tuple[CounterSet, ...] = ()
     absent: frozenset[str] = frozenset()
+    denied: frozenset[str] = frozenset()
 
 
 def look(before: Known, seen: Published, held: frozenset[str]) -> Known:
@@ -74,18 +87,26 @@ def look(before: Known, seen: Published, held: frozenset[str]) -> Known:
     gone = {device.name for device in before.devices} - found
     absent = frozenset(name for name in gone if name not in before.absent or name in held)
     devices = _merge_devices(before.devices, seen.devices, absent)
-    return Known(
-        devices, _merge_sets(before.counter_sets, seen.counter_sets, _needed(devices, absent)), absent
-    )
+    counters = _merge_sets(before.counter_sets, seen.counter_sets, _needed(devices, absent))
+    return Known(devices, counters, absent, seen.denied | before.denied & absent)
 
 
 def with_taints(driver: str, known: Known, taints: Taints) -> tuple[Device, ...]:
-    """Return the devices as published: the driver's taints, then ``taints``, then the one of absence; pure."""
-    absent = (absent_taint(driver),)
+    """Return the devices with the driver's taints, then ``taints``, then those of absence and denial; pure."""
+    marks = ((known.absent, absent_taint(driver)), (known.denied, denied_taint(driver)))
     return tuple(
-        _tainted(device, (*taints.get(device.name, ()), *(absent if device.name in known.absent else ())))
+        _tainted(
+            device,
+            (*taints.get(device.name, ()), *(taint for marked, taint in marks if device.name in marked)),
+        )
         for device in known.devices
     )
+
+
+def offered(known: Known, held: frozenset[str]) -> Known:
+    """Return what is published of it: a denied device only while a claim holds it; pure."""
+    hidden = known.denied - held
+    return replace(known, devices=tuple(each for each in known.devices if each.name not in hidden))
 
 
 class Inventory:
@@ -118,7 +139,7 @@ class Inventory:
         with self._lock:
             holds = frozenset(held)
             self._known = look(self._known, published, holds)
-            devices = with_taints(self._driver, self._known, taints or {})
+            devices = with_taints(self._driver, offered(self._known, holds), taints or {})
             content = Snapshot(self._snapshot.generation, devices, self._known.counter_sets, holds)
             if self._snapshot.generation and content == self._snapshot:
                 return None

@@ -6,6 +6,7 @@ Bad values are refused at the start with one line that says what is allowed.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -71,6 +72,8 @@ class Settings:
         gc_seconds: how often claims are looked at that nobody finishes or that may be over.
         server_features_off: not used in slices although the API server would store it, because a scheduler of the
             cluster has the feature gate off: it would ignore the slice, and with it the whole pool.
+        config: the driver's configuration file; None = there is none.
+        flags: fields of the driver's policy that were given as flags or variables, which win over the file.
         verbosity: klog style; from 4 on debug lines are logged.
     """
 
@@ -87,6 +90,8 @@ class Settings:
     rescan_seconds: float = 60.0
     gc_seconds: float = 60.0
     server_features_off: tuple[FeatureName, ...] = ()
+    config: Path | None = None
+    flags: Mapping[str, object] = field(default_factory=dict)
     log_format: LogFormat = "text"
     verbosity: int = 0
 

@@ -97,6 +97,17 @@ EVENTS = Row(
     "Kubernetes Events by what became of them: written, failed (tried again), dropped.",
     ("result",),
 )
+CONFIG_LOADS = Row(
+    "intel_dra_config_loads_total",
+    "counter",
+    "Times that the configuration file was read, by result: success, error (what was in use stays).",
+    ("result",),
+)
+CONFIG_CURRENT = Row(
+    "intel_dra_config_current",
+    "gauge",
+    "1 while the configuration in use is what its file says, 0 since a change of the file that was refused.",
+)
 BUILD_INFO = Row(
     "intel_dra_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "python")
 )
@@ -131,6 +142,10 @@ class Reason(Enum):
     ADOPTION_FAILED = "AdoptionFailed", "Another driver's checkpoint, or a claim of it, cannot be taken over."
     FIELDS_DROPPED = "SliceFieldsDropped", "The API server does not store all fields of the ResourceSlices."
     SLICES_REFUSED = "ResourceSlicesRefused", "The API server refuses the ResourceSlices of this node."
+    CONFIG_REFUSED = (
+        "ConfigurationRefused",
+        "The configuration file was changed and cannot be used; what was in use before stays.",
+    )
     PUBLISHER_FROZEN = "PublisherFrozen", "Another instance has the turn to publish and does not answer."
 
     def __new__(cls, value: str, meaning: str = "") -> Self:

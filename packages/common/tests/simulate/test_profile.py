@@ -160,7 +160,7 @@ def test_an_error_after_a_repeat_names_the_item_of_the_file(tmp_path: Path) -> N
         ("- a\n", "line 1: not a mapping"),
         ("name: [\n", "not YAML"),
         ("name: a\nname: b\n", "line 2: name is there twice"),
-        ("name: a\ncolour: red\n", "line 2: colour: Extra inputs are not permitted"),
+        ("name: a\ncolour: red\n", "line 2: colour: unknown field"),
         ("name: Bad Name\n", "line 1: name: "),
         ("functions: []\n", "name: Field required"),
         ("name: a\nfunctions: 3\n", "line 2: functions: "),

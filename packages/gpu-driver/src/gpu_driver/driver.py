@@ -7,11 +7,12 @@ from typing import Any
 
 from dra_common.driver import ConfigKind, Discovery, Published, Wanted
 from dra_common.model import ContainerEdits, Edits, ParentMode, Plan, PlannedDevice, PreparedDevice
+from dra_common.policy import DriverPolicy, PolicyKind
 from dra_common.ports import Host
 
 from gpu_driver import adopted, device, discovery, prepare
 from gpu_driver.device import Gpu
-from gpu_driver.inside import Insides
+from gpu_driver.policy import KIND, GpuPolicy
 
 NAME = "gpu.intel.com"
 
@@ -23,19 +24,28 @@ class GpuDriver:
     cdi_vendor: str = "intel.com"
     cdi_classes: tuple[str, ...] = (prepare.CLASS_GPU, prepare.CLASS_MEI)
     config_kinds: tuple[ConfigKind, ...] = ()
+    policy_kind: PolicyKind | None = KIND
     uevent_subsystems: tuple[str, ...] = ("pci", "drm", "mei")
 
     def __init__(self) -> None:
-        self._insides = Insides()
+        self._policy = GpuPolicy()
+
+    def configure(self, policy: DriverPolicy) -> None:
+        """Go by this policy from now on."""
+        if not isinstance(policy, GpuPolicy):
+            raise TypeError(f"{type(policy).__name__} is no policy for GPUs")
+        self._policy = policy
 
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
         """Read the GPUs of the machine. Raises HostError if the PCI bus cannot be listed."""
-        return discovery.discover(host, only, self._insides)
+        return discovery.discover(host, only)
 
     def publish(self, hardware: Mapping[str, Gpu]) -> Published:
         """Publish every GPU, in the order in which the scheduler should try them."""
         gpus = sorted(hardware.values(), key=lambda gpu: gpu.order)
-        return Published(tuple(device.to_device(gpu) for gpu in gpus))
+        policy = self._policy
+        denied = frozenset(gpu.name for gpu in gpus if not policy.of(gpu).publish)
+        return Published(tuple(device.to_device(gpu) for gpu in gpus), denied=denied)
 
     def locks(self, wanted: Wanted) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's signature
         """Name no parents: preparing through DRM changes nothing that a device shares with another."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dra_common.inventory import absent_taint, cordoned_taint, revert_failed_taint
+from dra_common.inventory import absent_taint, cordoned_taint, denied_taint, revert_failed_taint
 from dra_common.model import TaintEffect
 
 from gpu_driver.device import NOT_DRM_TAINT, UNBOUND_TAINT
@@ -27,7 +27,7 @@ class Term:
     """
 
     name: str
-    kind: Literal["string", "bool", "int", "version", "quantity"]
+    kind: Literal["string", "bool", "int", "quantity"]
     meaning: str
     absent: str = ""
 
@@ -51,8 +51,6 @@ class TaintTerm:
     value: str = ""
 
 
-_NO_XE = "`xe` is not bound, or the GPU did not start"
-_NO_ANSWER = "`xe` is not bound, or does not tell it to this process"
 _NO_ROOT = "sysfs does not show the device below a PCI root"
 
 ATTRIBUTES: tuple[Term, ...] = (
@@ -76,44 +74,6 @@ ATTRIBUTES: tuple[Term, ...] = (
         "bool",
         "Virtual functions can be made now: `i915` or `xe` is bound, allows at least one, and "
         "`sriov_drivers_autoprobe` is on.",
-    ),
-    Term(
-        "integrated",
-        "bool",
-        "The GPU is a part of the processor and has no memory of its own; else it is a card.",
-        "the model is `Unknown`",
-    ),
-    Term("tiles", "int", "Tiles that the GPU is made of.", _NO_XE),
-    Term(
-        "xeCores",
-        "int",
-        "Xe cores (the kernel's dual subslices) of all tiles, without those that are fused off.",
-        _NO_ANSWER,
-    ),
-    Term("executionUnits", "int", "Execution units (vector engines) of all Xe cores.", _NO_ANSWER),
-    Term(
-        "driverVersion",
-        "version",
-        "Version of the kernel driver that is bound: the kernel's, or its own if it was built beside the kernel.",
-        "neither `i915` nor `xe` is bound, or the module does not say its version",
-    ),
-    Term(
-        "gucSubmissionVersion",
-        "version",
-        "Version of the interface by which the GPU's firmware (GuC) takes work; newer firmware has a newer one.",
-        _NO_ANSWER,
-    ),
-    Term(
-        "parent",
-        "string",
-        "PCI address of the physical function that a virtual function belongs to.",
-        "the device is no virtual function",
-    ),
-    Term(
-        "vfIndex",
-        "int",
-        "Number of a virtual function, from 0, as in its parent's `virtfn0`.",
-        "the device is no virtual function, or its parent does not list it",
     ),
     Term("health", "string", "`Unknown`: health is not watched yet."),
     Term("pciId", "string", "PCI device id."),
@@ -186,6 +146,12 @@ TAINTS: tuple[TaintTerm, ...] = (
         "An operator took the device out of use with `devices cordon`; what runs on it goes on.",
         "`devices uncordon` names it; it survives restarts, updates and reboots",
         value="the reason given, as far as a label may say it",
+    ),
+    TaintTerm(
+        denied_taint(NAME).key,
+        denied_taint(NAME).effect,
+        "The configuration file does not want the device to be offered (`publish: false`), and a claim still holds it.",
+        "the claim gives it back, which withdraws the device, or the configuration allows it again",
     ),
 )
 """Taints, in the order in which they are documented."""

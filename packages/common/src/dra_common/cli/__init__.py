@@ -9,7 +9,19 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, TyperException
 
-from dra_common.cli import cdi, claims, cleanup, compatibility, devices, run, simulate, slices, version
+from dra_common.cli import (
+    cdi,
+    claims,
+    cleanup,
+    compatibility,
+    config,
+    devices,
+    policies,
+    run,
+    simulate,
+    slices,
+    version,
+)
 from dra_common.definition import Definition
 from dra_common.errors import DraError, SettingsError
 
@@ -28,7 +40,7 @@ def create(definition: Definition) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for module in (run, devices, slices, claims, cdi, simulate, cleanup, version):
+    for module in (run, devices, slices, config, claims, cdi, simulate, cleanup, version):
         module.register(cli, definition)
     return cli
 
@@ -40,6 +52,7 @@ def main(definition: Definition, arguments: Sequence[str] | None = None) -> int:
     """
     given, ignored = compatibility.strip_ignored(sys.argv[1:] if arguments is None else arguments)
     ignored += compatibility.ignored_variables(os.environ) if given[:1] == ["run"] else []
+    given = compatibility.plain_switches(given, policies.switches(definition))
     if ignored:
         _say(definition, f"warning: {compatibility.warning(ignored)}")
     try:

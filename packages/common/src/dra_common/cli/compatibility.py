@@ -23,6 +23,9 @@ IGNORED: Mapping[str, str] = {
 
 _ONE_DASH = re.compile(r"-[a-z][-a-z]+")
 
+_TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+"""How Go takes the value of a switch, whatever the case."""
+
 _SWITCHES = frozenset({"--log-text-split-stream", "--log-json-split-stream"})
 """Those that Go takes without a value."""
 
@@ -48,6 +51,21 @@ def strip_ignored(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             kept.append(f"{name}{equals}{value}")
     return kept, ignored
+
+
+def plain_switches(arguments: Sequence[str], switches: Mapping[str, str]) -> list[str]:
+    """Return ``arguments`` with Go's ``--switch=false`` as ``--no-switch``, and ``--switch=true`` as ``--switch``.
+
+    ``switches`` has the name that turns one on -> the one that turns it off.
+    """
+    return [_plain(argument, switches) for argument in arguments]
+
+
+def _plain(argument: str, switches: Mapping[str, str]) -> str:
+    name, equals, value = argument.partition("=")
+    if not equals or name not in switches or value.lower() not in _TRUTHS:
+        return argument
+    return name if _TRUTHS[value.lower()] else switches[name]
 
 
 def ignored_variables(environment: Mapping[str, str]) -> list[str]:

@@ -11,13 +11,14 @@ from pathlib import Path
 import typer
 
 from dra_common.cli import devices_cordon, options
+from dra_common.cli.policies import Given, with_policy
 from dra_common.cli.run import host_settings
 from dra_common.cordons import FileCordons
 from dra_common.definition import Definition
 from dra_common.driver import Published
 from dra_common.errors import StateError
 from dra_common.hosts import open_host
-from dra_common.inventory import cordoned_taint
+from dra_common.inventory import cordoned_taint, denied_taint
 from dra_common.model import Device, Version
 from dra_common.settings import HostSettings, Settings
 from dra_common.stores import cordons_folder
@@ -31,27 +32,29 @@ def register(cli: typer.Typer, definition: Definition) -> None:
     group = typer.Typer(invoke_without_command=True)
     cli.add_typer(group, name="devices")
 
-    @group.callback()
-    def devices(
+    def devices(  # noqa: PLR0913 - one parameter for each flag
         context: typer.Context,
         *,
         as_json: options.Json = False,
+        node_name: options.NodeName = "",
         kubelet_plugins_dir: options.PluginsDir = _DEFAULT.kubelet_plugins_dir,
         sysfs_root: options.SysfsRoot = _DEFAULT.host.sysfs_root,
         devfs_root: options.DevfsRoot = _DEFAULT.host.devfs_root,
         procfs_root: options.ProcfsRoot = _DEFAULT.host.procfs_root,
         simulated_root: options.SimulatedRoot = "",
+        policy: Given,
     ) -> None:
         """List the devices of this node, with everything that is known of them."""
         if context.invoked_subcommand:
             return
         driver = definition.driver
+        policy.configure(definition, node_name)
         host = open_host(host_settings(sysfs_root, devfs_root, procfs_root, "", simulated_root))
         found = driver.discover(host)
         cordons, unknown = _cordons(cordons_folder(kubelet_plugins_dir / driver.name))
         for problem in (*found.problems, *unknown):
             print(f"{definition.program}: warning: {problem}", file=sys.stderr)  # noqa: T201
-        published = _cordoned(driver.name, driver.publish(found.hardware), cordons)
+        published = _marked(driver.name, driver.publish(found.hardware), cordons)
         if as_json:
             typer.echo(
                 json.dumps(
@@ -66,6 +69,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         else:
             _table(tuple(published.values()))
 
+    group.callback()(with_policy(definition, devices))
     devices_cordon.register(group, definition)
 
 
@@ -77,14 +81,15 @@ def _cordons(folder: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
         return {}, (f"which devices are cordoned is not known: {error}",)
 
 
-def _cordoned(driver: str, published: Published, cordons: Mapping[str, str]) -> Mapping[str, Device]:
-    """Return the devices by name, with the taints of those that an operator took out of use."""
-    return {
-        device.name: replace(device, taints=(*device.taints, cordoned_taint(driver, cordons[device.name])))
-        if device.name in cordons
-        else device
-        for device in published.devices
+def _marked(driver: str, published: Published, cordons: Mapping[str, str]) -> Mapping[str, Device]:
+    """Return the devices by name, with the taints of those that an operator took out of use in one way or the other."""
+    denied = dict.fromkeys(published.denied, denied_taint(driver))
+    cordoned = {name: cordoned_taint(driver, reason) for name, reason in cordons.items()}
+    marks = {
+        each.name: tuple(found[each.name] for found in (cordoned, denied) if each.name in found)
+        for each in published.devices
     }
+    return {each.name: replace(each, taints=(*each.taints, *marks[each.name])) for each in published.devices}
 
 
 def _as_json(device: Device) -> dict[str, object]:

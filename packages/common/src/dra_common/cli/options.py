@@ -142,6 +142,14 @@ ServerFeaturesOff = Annotated[
         rich_help_panel=_KUBELET,
     ),
 ]
+Config = Annotated[
+    str,
+    typer.Option(
+        envvar="CONFIG",
+        help="The driver's configuration file (see config check); run reads it again when it changes.",
+        rich_help_panel="Driver",
+    ),
+]
 Format = Annotated[
     LoggingFormat,
     typer.Option("--logging-format", envvar="LOGGING_FORMAT", help="How lines look.", rich_help_panel=_LOG),

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from dra_common.cli import compatibility, options
+from dra_common.cli.policies import Given, with_policy
 from dra_common.definition import Definition
 from dra_common.log import setup
 from dra_common.settings import HostSettings, Settings
@@ -20,7 +21,6 @@ _DEBUG_FROM = 4
 def register(cli: typer.Typer, definition: Definition) -> None:
     """Add the command to ``cli``."""
 
-    @cli.command(epilog=compatibility.epilog())
     def run(  # noqa: PLR0913 - one parameter for each flag
         *,
         node_name: options.NodeName,
@@ -42,6 +42,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         server_features_off: options.ServerFeaturesOff = "",
         logging_format: options.Format = options.LoggingFormat.TEXT,
         verbosity: options.Verbosity = 0,
+        policy: Given,
     ) -> None:
         """Serve the kubelet of this node: publish devices, prepare and unprepare claims."""
         from dra_common.app import run as serve  # noqa: PLC0415 - loads grpc and kubernetes
@@ -64,9 +65,13 @@ def register(cli: typer.Typer, definition: Definition) -> None:
             server_features_off=parse_features(
                 server_features_off, "--server-features-off (SERVER_FEATURES_OFF)"
             ),
+            config=policy.file,
+            flags=policy.flags,
         )
         settings.check()
         serve(definition, settings, installed(definition.distribution))
+
+    cli.command(epilog=compatibility.epilog())(with_policy(definition, run))
 
 
 def host_settings(

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dra_common.cli import options
+from dra_common.cli.policies import Given, with_policy
 from dra_common.cli.run import host_settings
 from dra_common.definition import Definition
 from dra_common.errors import SettingsError
@@ -27,8 +28,7 @@ _PREVIEW_UID = "00000000-0000-0000-0000-000000000000"
 def register(cli: typer.Typer, definition: Definition) -> None:
     """Add the command to ``cli``."""
 
-    @cli.command()
-    def slices(
+    def slices(  # noqa: PLR0913 - one parameter for each flag
         *,
         node_name: options.NodeName = "",
         kubernetes: Annotated[
@@ -39,6 +39,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         devfs_root: options.DevfsRoot = _DEFAULT.devfs_root,
         procfs_root: options.ProcfsRoot = _DEFAULT.procfs_root,
         simulated_root: options.SimulatedRoot = "",
+        policy: Given,
     ) -> None:
         """Print the ResourceSlices that would be published, as one JSON list object.
 
@@ -48,11 +49,13 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         from dra_common.slices import ServerFeatures, parse_features, to_slices  # noqa: PLC0415
 
         driver = definition.driver
+        policy.configure(definition, node_name)
         found = driver.discover(
             open_host(host_settings(sysfs_root, devfs_root, procfs_root, "", simulated_root))
         )
         published = driver.publish(found.hardware)
-        snapshot = Snapshot(1, published.devices, published.counter_sets)
+        offered = tuple(each for each in published.devices if each.name not in published.denied)
+        snapshot = Snapshot(1, offered, published.counter_sets)
         off = parse_features(server_features_off, "--server-features-off (SERVER_FEATURES_OFF)")
         features = ServerFeatures.of(_version(kubernetes)).without(*off)
         made = to_slices(snapshot, driver=driver.name, features=features)
@@ -61,6 +64,8 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         owner = Owner(driver.name, node_name or socket.gethostname(), _PREVIEW_UID)
         items: list[dict[str, Any]] = list(plan_sync(made.contents, (), owner).creates)
         typer.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2))
+
+    cli.command()(with_policy(definition, slices))
 
 
 def _version(text: str) -> tuple[int, int]:

@@ -1,20 +1,16 @@
-"""Reading profiles: YAML with line numbers in its errors, ``repeat``, and the check of ``details``.
-
-Numbers with ``0x`` stay text (they are ids), ``0000:03:00.0`` stays text (YAML 1.1 would make it a number), a key may
-not come twice.
-"""
+"""Reading profiles: YAML with line numbers in its errors, ``repeat``, and the check of ``details``."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dra_common.document import Document, reason
 from dra_common.errors import SettingsError
 from dra_common.simulate.profile import FunctionSpec, Profile
 
@@ -23,17 +19,6 @@ Details = Mapping[str, type[BaseModel]]
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _LIMIT = 4096
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose plain scalars are null, true, false, decimal integers, or text."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own shape
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(rf"^{_INT.pattern}$"), list("-0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:null|~|)$"), ["n", "~", ""])
 
 
 class _Counter(BaseModel):
@@ -58,19 +43,13 @@ class _Repeat(BaseModel):
 
 def load_profile(file: Traversable, details: Details) -> Profile:
     """Read and check a profile. Raises SettingsError naming the file, the line, the field and what is wrong."""
-    node = _compose(file)
+    document = _read(file)
+    functions, origins = _expand(document)
     try:
-        raw = _construct(file, node)
-    except RecursionError:
-        raise SettingsError(f"profile {file}: an anchor contains itself") from None
-    if not isinstance(raw, dict):
-        raise SettingsError(f"profile {file}: line 1: not a mapping", cure="begin with `name: …`")
-    functions, origins = _expand(file, node, raw)
-    try:
-        profile = Profile.model_validate_json(json.dumps({**raw, "functions": functions}))
+        profile = Profile.model_validate_json(json.dumps({**document.value, "functions": functions}))
     except ValidationError as error:
-        raise _explain(file, node, error, origins) from None
-    _check_details(file, node, profile, details, origins)
+        raise _explain(document, error, origins) from None
+    _check_details(document, profile, details, origins)
     return profile
 
 
@@ -84,66 +63,30 @@ def _parse(model: type[BaseModel], raw: Mapping[str, Any]) -> BaseModel:
     return model.model_validate_json(json.dumps(raw))
 
 
-def _compose(file: Traversable) -> yaml.Node:
+def _read(file: Traversable) -> Document:
     try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=_Loader)
+        content = file.read_bytes()
     except OSError as error:
         raise SettingsError(f"profile {file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"profile {file}: not UTF-8 text at byte {error.start}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SettingsError(f"profile {file}: line {line}: not YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"profile {file}: not YAML: {error}") from None
-    if node is None:
-        raise SettingsError(f"profile {file}: is empty", cure="begin with `name: …`")
-    return node
-
-
-def _construct(file: Traversable, node: yaml.Node) -> object:
-    for where, key in _doubles(node):
-        raise SettingsError(f"profile {file}: line {where}: {key} is there twice")
-    loader = _Loader("")
-    try:
-        return loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SettingsError(f"profile {file}: line {line}: {error.problem}") from None
-    finally:
-        loader.dispose()
-
-
-def _doubles(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            if name in seen:
-                yield key.start_mark.line + 1, name
-            seen.add(name)
-            yield from _doubles(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _doubles(item)
+    return Document(f"profile {file}", content, "begin with `name: …`")
 
 
 # --------------------------------------------------------------------------- repeat
 
 
-def _expand(file: Traversable, node: yaml.Node, raw: Mapping[str, Any]) -> tuple[list[object], list[int]]:
+def _expand(document: Document) -> tuple[object, list[int]]:
     """Return all functions, and for each the index of the item in the file it comes from."""
     functions: list[object] = []
     origins: list[int] = []
-    items = raw.get("functions", [])
+    items = document.value.get("functions", [])
     for index, item in enumerate(items if isinstance(items, list) else []):
-        copies = _copies(file, node, index, item)
+        copies = _copies(document, index, item)
         functions += copies
         origins += [index] * len(copies)
     return functions if isinstance(items, list) else items, origins
 
 
-def _copies(file: Traversable, node: yaml.Node, index: int, item: object) -> list[object]:
+def _copies(document: Document, index: int, item: object) -> list[object]:
     if not isinstance(item, dict) or "repeat" not in item:
         return [item]
     rest = {key: value for key, value in item.items() if key != "repeat"}
@@ -151,11 +94,10 @@ def _copies(file: Traversable, node: yaml.Node, index: int, item: object) -> lis
         repeat = _Repeat.model_validate(item["repeat"])
         return [_fill(rest, repeat.values(number)) for number in range(repeat.count)]
     except ValidationError as error:
-        raise _explain(file, node, error, [], ("functions", index, "repeat")) from None
+        raise document.explain(error, ("functions", index, "repeat")) from None
     except (KeyError, IndexError, ValueError) as error:
-        line = _line(node, ("functions", index, "repeat"))
         why = f"unknown counter {error}" if isinstance(error, KeyError) else str(error)
-        raise SettingsError(f"profile {file}: line {line}: functions.{index}.repeat: {why}") from None
+        raise document.wrong(("functions", index, "repeat"), why) from None
 
 
 def _fill(value: object, numbers: Mapping[str, int]) -> object:
@@ -172,58 +114,23 @@ def _fill(value: object, numbers: Mapping[str, int]) -> object:
 # --------------------------------------------------------------------------- errors
 
 
-def _check_details(
-    file: Traversable, node: yaml.Node, profile: Profile, models: Details, origins: Sequence[int]
-) -> None:
+def _check_details(document: Document, profile: Profile, models: Details, origins: Sequence[int]) -> None:
     for index, spec in enumerate(profile.functions):
         for key, raw in spec.details.items():
             where = ("functions", origins[index], "details", key)
             if key not in models:
                 known = ", ".join(sorted(models)) or "none"
-                message = f"profile {file}: line {_line(node, where)}: {spec.bdf}: details.{key} is not known"
-                raise SettingsError(message, cure=f"known here: {known}")
+                why = f"details.{key} is not known"
+                raise document.wrong(where, why, cure=f"known here: {known}", shown=(spec.bdf,))
             try:
                 _parse(models[key], raw)
             except ValidationError as error:
-                raise _explain(file, node, error, [], where) from None
+                raise document.explain(error, where) from None
 
 
-def _explain(
-    file: Traversable,
-    node: yaml.Node,
-    error: ValidationError,
-    origins: Sequence[int],
-    prefix: tuple[str | int, ...] = (),
-) -> SettingsError:
-    first = error.errors(include_url=False)[0]
-    place = [*prefix, *first["loc"]]
-    if place[:1] == ["functions"] and len(place) > 1 and isinstance(place[1], int) and origins:
+def _explain(document: Document, error: ValidationError, origins: Sequence[int]) -> SettingsError:
+    """As the document does, but of the item of ``functions`` that the repeated one comes from."""
+    place = [*error.errors(include_url=False)[0]["loc"]]
+    if place[:1] == ["functions"] and len(place) > 1 and isinstance(place[1], int):
         place[1] = origins[place[1]]
-    name = ".".join(map(str, place)) or "profile"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    why = str(first["msg"]).removeprefix("Value error, ")
-    got = first["input"]
-    shown = f", not {got!r}" if isinstance(got, str | int | float | bool) else ""
-    return SettingsError(f"profile {file}: line {_line(node, place)}: {name}: {why}{shown}{more}")
-
-
-def _line(node: yaml.Node, place: Sequence[str | int]) -> int:
-    """Return the line of the innermost part of ``place`` that is in the file."""
-    line = node.start_mark.line
-    for step in place:
-        found = _child(node, step)
-        if found is None:
-            break
-        line, node = found
-    return line + 1
-
-
-def _child(node: yaml.Node, step: str | int) -> tuple[int, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == str(step):
-                return key.start_mark.line, value
-    elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        item = node.value[step]
-        return item.start_mark.line, item
-    return None
+    return document.wrong(place, reason(error), shown=place or ("profile",))

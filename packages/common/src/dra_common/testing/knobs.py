@@ -28,6 +28,16 @@ from dra_common.model import (
     PlannedDevice,
     PreparedDevice,
 )
+from dra_common.policy import (
+    DevicePolicy,
+    DriverPolicy,
+    Flag,
+    Joined,
+    Patterns,
+    PolicyKind,
+    matches,
+    overlay,
+)
 from dra_common.ports import Host
 
 DRIVER = "knob.example.com"
@@ -41,6 +51,33 @@ class KnobConfig(OpaqueParameters):
     level: int = 0
     label: str = ""
     unsafe: Annotated[bool, AdminOnly()] = False
+
+
+class KnobRule(DevicePolicy):
+    """What is decided for the devices with these names."""
+
+    match: Patterns
+
+
+class KnobPolicy(DriverPolicy):
+    """What an operator decides for knobs.
+
+    Args:
+        label: published with every device.
+        shout: a switch that does nothing.
+        devices: rules, of which the later one wins.
+    """
+
+    label: Annotated[str, Flag(("--label",), "LABEL", "Published with every device.")] = ""
+    shout: Annotated[bool, Flag(("--shout/--no-shout", "-s"), "SHOUT", "Does nothing.")] = False
+    devices: Annotated[tuple[KnobRule, ...], Joined()] = ()
+
+    def of(self, name: str) -> DevicePolicy:
+        """Return what is decided for one device."""
+        policy = DevicePolicy()
+        for rule in self.devices:
+            policy = overlay(policy, rule) if matches(rule.match, name) else policy
+        return policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +148,11 @@ class KnobDriver:
     cdi_vendor = "example.com"
     cdi_classes = ("knob", "spy")
     config_kinds = (ConfigKind("knob.example.com/v1", "KnobConfig", KnobConfig),)
+    policy_kind: PolicyKind | None = PolicyKind("config.knob.example.com/v1", "KnobDriverConfig", KnobPolicy)
     uevent_subsystems = ("knob",)
 
     def __init__(self) -> None:
+        self.policy = KnobPolicy()
         self.broken: set[str] = set()
         self.applied: list[str] = []
         self.gate: Gate | None = None
@@ -126,9 +165,18 @@ class KnobDriver:
             self._maybe_fail("discover", name)
         return Discovery({name: _read(name, host) for name in names})
 
+    def configure(self, policy: DriverPolicy) -> None:
+        """Go by it."""
+        assert isinstance(policy, KnobPolicy)  # noqa: S101 - policy_kind says so
+        self.policy = policy
+
     def publish(self, hardware: Mapping[str, Knob]) -> Published:
-        """Publish the level as an attribute."""
-        return Published(tuple(Device(name, {"level": knob.level}) for name, knob in hardware.items()))
+        """Publish the level as an attribute, and the label of the policy if it has one."""
+        policy = self.policy
+        label = {"label": policy.label} if policy.label else {}
+        devices = tuple(Device(name, {"level": knob.level, **label}) for name, knob in hardware.items())
+        denied = frozenset(name for name in hardware if not policy.of(name).publish)
+        return Published(devices, denied=denied)
 
     def locks(self, wanted: Wanted) -> tuple[str, ...]:
         """Every knob is its own parent."""

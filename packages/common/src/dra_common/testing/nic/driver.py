@@ -23,6 +23,7 @@ from dra_common.model import (
     PreparedDevice,
 )
 from dra_common.pci import Binding, Bus, Function, Setting, group_members, group_node, look
+from dra_common.policy import DriverPolicy
 from dra_common.ports import Host
 
 DRIVER = "nic.example.com"
@@ -64,6 +65,7 @@ class NicDriver:
     cdi_vendor = "example.com"
     cdi_classes = ("nic",)
     config_kinds = (ConfigKind("nic.example.com/v1", "NicConfig", NicConfig),)
+    policy_kind = None
     uevent_subsystems = ("pci",)
 
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Nic]:
@@ -74,6 +76,9 @@ class NicDriver:
             return Discovery(
                 {device_name(bdf): _read(host, bus, bdf, deep=only is not None) for bdf in wanted}
             )
+
+    def configure(self, policy: DriverPolicy) -> None:
+        """There is nothing to decide."""
 
     def publish(self, hardware: Mapping[str, Nic]) -> Published:
         """Publish how many VFs each can have."""

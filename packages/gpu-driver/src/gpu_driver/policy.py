@@ -1,0 +1,124 @@
+"""What an operator decides for the GPUs of a cluster: the driver's configuration file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from dra_common.policy import (
+    DevicePolicy,
+    DriverPolicy,
+    Joined,
+    Patterns,
+    PolicyKind,
+    PolicyModel,
+    matches,
+    overlay,
+)
+from pydantic import AfterValidator, Field
+
+from gpu_driver.device import Gpu, is_bdf, split_name
+
+_WILD = frozenset("*?[")
+
+
+def _lower(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse upper case: these are published in lower case, so that the rule would never match."""
+    for pattern in patterns:
+        if pattern != pattern.lower():
+            raise ValueError(f"{pattern!r} never matches: it is published in lower case")
+    return patterns
+
+
+def _addresses(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        if not _WILD & set(pattern) and not is_bdf(pattern):
+            raise ValueError(f"{pattern!r} is no PCI address such as 0000:03:00.0, and no pattern")
+    return patterns
+
+
+def _names(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        if not _WILD & set(pattern) and split_name(pattern) is None:
+            raise ValueError(
+                f"{pattern!r} is no name of a device such as 0000-03-00-0-0x56c0, and no pattern"
+            )
+    return patterns
+
+
+def _ids(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        if not _WILD & set(pattern[:1]) and not pattern.startswith("0x"):
+            raise ValueError(f"{pattern!r} is no device id such as 0x56c0, and no pattern")
+    return patterns
+
+
+class GpuMatch(PolicyModel):
+    """Which GPUs: those of which everything that is given here is true; without anything, all of them.
+
+    Args:
+        model: attribute `model`, such as `Flex 170`.
+        family: attribute `family`, such as `Arc Pro B-Series`.
+        type: `gpu` for physical functions and integrated graphics, `vf` for virtual functions.
+        pci_id: PCI device id, attribute `pciId`.
+        pci_address: PCI address, attribute `pciAddress`.
+        name: name of the device as it is published.
+    """
+
+    model: Patterns | None = None
+    family: Patterns | None = None
+    type: Literal["gpu", "vf"] | None = None
+    pci_id: Annotated[Patterns, AfterValidator(_lower), AfterValidator(_ids)] | None = None
+    pci_address: Annotated[Patterns, AfterValidator(_lower), AfterValidator(_addresses)] | None = None
+    name: Annotated[Patterns, AfterValidator(_lower), AfterValidator(_names)] | None = None
+
+    def covers(self, gpu: Gpu) -> bool:
+        """Whether a GPU is one of them."""
+        facts = (
+            (self.model, gpu.product.model),
+            (self.family, gpu.product.family),
+            (self.pci_id, gpu.device_id),
+            (self.pci_address, gpu.bdf),
+            (self.name, gpu.name),
+        )
+        fits = all(patterns is None or matches(patterns, fact) for patterns, fact in facts)
+        return fits and self.type in (None, gpu.kind)
+
+
+class GpuDevicePolicy(DevicePolicy):
+    """What holds for one GPU.
+
+    Args:
+        publish: whether the GPU is offered to claims. One that a claim holds stays in its ResourceSlice, with the taint
+            `gpu.intel.com/denied`, until it is given back.
+    """
+
+
+class GpuRule(GpuDevicePolicy):
+    """What holds for some GPUs; of several rules about a GPU, each field is as the last one says that has it.
+
+    Args:
+        match: which GPUs.
+    """
+
+    match: GpuMatch
+
+
+class GpuPolicy(DriverPolicy):
+    """What an operator decides for the GPU driver.
+
+    Args:
+        devices: rules for GPUs; those of sections in `nodes` come after those at the top.
+    """
+
+    devices: Annotated[tuple[GpuRule, ...], Joined(), Field(max_length=1000)] = ()
+
+    def of(self, gpu: Gpu) -> GpuDevicePolicy:
+        """Return what holds for one GPU."""
+        policy = GpuDevicePolicy()
+        for rule in self.devices:
+            if rule.match.covers(gpu):
+                policy = overlay(policy, rule)
+        return policy
+
+
+KIND = PolicyKind("config.gpu.intel.com/v1alpha1", "GpuDriverConfig", GpuPolicy)
