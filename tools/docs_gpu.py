@@ -16,7 +16,7 @@ from dra_common.engine import Engine
 from dra_common.holds import FileHolds
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
-from dra_common.model import ClaimRef, Device
+from dra_common.model import Attribute, ClaimRef, Device, Version
 from dra_common.parents import FileParents
 from dra_common.records import FileRecords, claims_folder
 from dra_common.simulate import SimulatedHost, Simulator, find_profile, list_profiles
@@ -42,7 +42,7 @@ def commands() -> str:
 def attributes() -> str:
     """Return the attributes, with the values of a card in a simulated machine."""
     example = _devices("two-gpus")[-1]
-    values = {name: json.dumps(value) for name, value in example.attributes.items()}
+    values = {name: _value(value) for name, value in example.attributes.items()}
     return _terms(ATTRIBUTES, values, "type", f"`{example.name}` of `two-gpus`")
 
 
@@ -78,6 +78,10 @@ def families() -> str:
             of_family.append(product.model)
     rows = [(code(family), ", ".join(map(code, models[family]))) for family in models]
     return table(("`family`", "`model`"), rows)
+
+
+def _value(value: Attribute) -> str:
+    return json.dumps(value.value if isinstance(value, Version) else value)
 
 
 def _terms(terms: Iterable[Term], values: Mapping[str, str], kind: str, example: str) -> str:

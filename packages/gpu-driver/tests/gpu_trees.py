@@ -147,3 +147,13 @@ def i915_blob(*regions: tuple[int, int]) -> bytes:
     for instance, (kind, size) in enumerate(regions):
         blob += struct.pack("<HHIQQ8Q", kind, instance, 0, size, size, size, size, *[0] * 6)
     return blob
+
+
+def topology_blob(*masks: tuple[int, int, int]) -> bytes:
+    """A struct drm_xe_query_topology_mask of eight bytes for each (GT, type, mask)."""
+    return b"".join(struct.pack("<HHIQ", gt, kind, 8, mask) for gt, kind, mask in masks)
+
+
+def firmware_blob(*version: int, kind: int = 0) -> bytes:
+    """Struct drm_xe_query_uc_fw_version."""
+    return struct.pack("<HHIIIIIQ", kind, 0, 0, *version, 0, 0)

@@ -5,9 +5,10 @@ import re
 from dataclasses import replace
 
 import pytest
-from dra_common.model import Capacity, Quantity, Taint, TaintEffect
+from dra_common.model import Capacity, Quantity, Taint, TaintEffect, Version
 from gpu_driver.device import Gpu, address, describe, device_name, is_bdf, split_name, to_device
 from gpu_driver.products import product
+from gpu_driver.queries import Cores
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,6 +87,7 @@ def test_attributes_of_a_discrete_gpu() -> None:
         "pciAddress": "0000:4d:00.0",
         "pciRoot": "4a",
         "health": "Unknown",
+        "integrated": False,
         "resource.kubernetes.io/pcieRoot": "pci0000:4a",
         "resource.kubernetes.io/pciBusID": "0000:4d:00.0",
         "resource.kubernetes.io/numaNode": 0,
@@ -94,7 +96,7 @@ def test_attributes_of_a_discrete_gpu() -> None:
 
 def test_attribute_types_are_those_of_the_api() -> None:
     types = {name: type(value) for name, value in to_device(FLEX).attributes.items()}
-    assert types.pop("sriov") is bool
+    assert types.pop("sriov") is types.pop("integrated") is bool
     assert types.pop("resource.kubernetes.io/numaNode") is int
     assert set(types.values()) == {str}
 
@@ -113,6 +115,26 @@ def test_what_is_unknown_is_left_out() -> None:
         "resource.kubernetes.io/pciBusID": "0000:4d:00.0",
     }
     assert dict(device.capacity) == {"millicores": Capacity(Quantity(1000))}
+
+
+def test_what_the_kernel_driver_tells_of_the_inside() -> None:
+    gpu = replace(FLEX, tiles=2, cores=Cores(20, 160), driver_version="6.19.0", guc_submission="1.19.1")
+    added = dict(to_device(gpu).attributes.items() - to_device(FLEX).attributes.items())
+    assert added == {
+        "tiles": 2,
+        "xeCores": 20,
+        "executionUnits": 160,
+        "driverVersion": Version("6.19.0"),
+        "gucSubmissionVersion": Version("1.19.1"),
+    }
+    assert describe(gpu)["cores"] == {"xe": 20, "eus": 160}
+
+
+def test_a_vf_names_its_parent_and_its_number() -> None:
+    vf = replace(FLEX, kind="vf", parent="0000:4d:00.0", vf_index=0)
+    added = dict(to_device(vf).attributes.items() - to_device(replace(FLEX, kind="vf")).attributes.items())
+    assert added == {"parent": "0000:4d:00.0", "vfIndex": 0}
+    assert "vfIndex" not in to_device(replace(vf, vf_index=None)).attributes
 
 
 def test_a_vf_is_told_by_its_type() -> None:
@@ -235,4 +257,8 @@ def test_a_description_is_json_and_holds_every_fact() -> None:
         "pcie_root": "pci0000:4a",
         "numa_node": 0,
         "memory_mib": 16288,
+        "driver_version": "",
+        "tiles": None,
+        "cores": None,
+        "guc_submission": "",
     }

@@ -5,11 +5,23 @@ import errno
 import fcntl
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from dra_common.errors import HostError
-from gpu_driver.queries import QUERIES, I915MemoryRegions, XeMemRegions, local_bytes
+from gpu_driver.queries import (
+    QUERIES,
+    Cores,
+    I915MemoryRegions,
+    XeGtTopology,
+    XeGucVersion,
+    XeMemRegions,
+    guc_submission,
+    local_bytes,
+    topology,
+)
+from gpu_trees import firmware_blob, topology_blob
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,20 +38,21 @@ def poke(address: int, data: bytes) -> None:
     ctypes.memmove(address, data, len(data))
 
 
-def xe_kernel(answer: bytes) -> Ioctl:
+def xe_kernel(answer: bytes, asked: int = 1) -> Ioctl:
     """What xe_query_ioctl does with the struct of include/uapi/drm/xe_drm.h, byte for byte."""
 
     def ioctl(_fd: int, number: int, argument: bytearray) -> int:
         assert number == 0xC0286440
         assert len(argument) == 40
         extensions, query, size, data, *reserved = struct.unpack("<QIIQQQ", argument)
-        if extensions or any(reserved) or query != 1:
+        if extensions or any(reserved) or query != asked:
             raise OSError(errno.EINVAL, "Invalid argument")
         if size == 0:
             struct.pack_into("<I", argument, 12, len(answer))
             return 0
         if size != len(answer):
             raise OSError(errno.EINVAL, "Invalid argument")
+        assert not any(peek(data, size)), "the kernel refuses what it is given in fields that must be zero"
         poke(data, answer)
         return 0
 
@@ -148,3 +161,71 @@ def test_garbage_is_refused_or_a_plausible_size(blob: bytes, driver: str) -> Non
     except HostError as error:
         refused = error.errno
     assert (refused, size) == (errno.EPROTO, 0) or 0 <= size < 1 << 53
+
+
+# --------------------------------------------------------------------------- what is inside
+
+
+def test_topology_and_firmware_are_asked_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, query, answer in (
+        (5, XeGtTopology(), topology_blob((0, 1, 3))),
+        (7, XeGucVersion(), firmware_blob(1, 19, 1)),
+    ):
+        monkeypatch.setattr(fcntl, "ioctl", xe_kernel(answer, number))
+        assert query.run(3) == answer
+
+
+@pytest.mark.parametrize(
+    ("masks", "cores"),
+    [
+        # A B580: 20 Xe cores of 8 SIMD16 EUs; its media GT has none.
+        (
+            [(0, 1, 0xFFFFF), (0, 2, 0xFFFFF), (0, 3, 0xFFF), (0, 5, 0xFF), (1, 1, 0), (1, 2, 0), (1, 5, 0)],
+            (20, 160),
+        ),
+        # SIMD8, and cores with gaps; for compute only, as on two tiles without a display.
+        ([(0, 1, 0), (0, 2, 0b1011), (0, 4, 0xFFFF), (1, 1, 0), (1, 2, 0b1), (1, 4, 0xFF)], (4, 56)),
+        # A core for compute that is not for geometry counts once, as does one that is for both.
+        ([(0, 1, 0b0111), (0, 2, 0b1110), (0, 5, 1)], (4, 4)),
+        ([(0, 99, 0xFF)], None),
+        ([(0, 1, 0xFF)], None),
+        ([], None),
+    ],
+)
+def test_cores_and_eus_are_counted_by_gt(
+    masks: list[tuple[int, int, int]], cores: tuple[int, int] | None
+) -> None:
+    assert topology(topology_blob(*masks)) == (Cores(*cores) if cores else None)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_come_as_topology_or_firmware(blob: bytes) -> None:
+    for understand in (topology, guc_submission):
+        with suppress(HostError):
+            assert understand(blob) is None or understand(blob)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 9, 15])
+def test_a_truncated_topology_is_refused(cut: int) -> None:
+    with pytest.raises(HostError, match="cut off in"):
+        topology(topology_blob((0, 1, 3), (0, 5, 3))[: 16 + cut])
+
+
+def test_firmware_of_some_version() -> None:
+    assert guc_submission(firmware_blob(1, 19, 1)) == "1.19.1"
+    assert guc_submission(firmware_blob(1, 0, 0)) == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"",
+        firmware_blob(1, 2, 3)[:-1],
+        firmware_blob(0, 0, 0),
+        firmware_blob(1, 70000, 0),
+        firmware_blob(1, 2, 3, kind=1),
+    ],
+)
+def test_firmware_that_makes_no_sense(blob: bytes) -> None:
+    with pytest.raises(HostError, match=r"xe\.guc_version makes no sense"):
+        guc_submission(blob)

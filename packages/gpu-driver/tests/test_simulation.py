@@ -15,7 +15,7 @@ from dra_common.errors import HostError, HostWriteError, SettingsError
 from dra_common.simulate import ControlClient, SimulatedHost, Simulator, find_profile, list_profiles
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
-from gpu_driver.queries import QUERIES
+from gpu_driver.queries import QUERIES, Cores, XeGtTopology, XeGucVersion
 from gpu_driver.simulation import SIMULATION
 
 Boot = Callable[[str], SimulatedHost]
@@ -242,6 +242,39 @@ def test_one_permitted_node_is_enough(
 def test_two_tiles_are_one_size(boot: Boot, tmp_path: Path) -> None:
     host = boot(write_profile(tmp_path, "0x0bd5", "{vram: 137438953472, tiles: 2}"))
     assert gpus(host)["0000:03:00.0"].memory_mib == 131072
+
+
+# --------------------------------------------------------------------------- inside
+
+
+def test_two_tiles_of_cores_some_of_them_fused_off(boot: Boot, tmp_path: Path) -> None:
+    details = "{vram: 12809404416, tiles: 2, xe_cores: 11, eus_per_core: 16, guc_submission: 1.14.0}"
+    gpu = gpus(boot(write_profile(tmp_path, "0xe20b", details)))["0000:03:00.0"]
+    assert (gpu.tiles, gpu.cores, gpu.guc_submission) == (2, Cores(11, 176), "1.14.0")
+
+
+def test_a_kernel_driver_that_does_not_tell_of_cores(boot: Boot, tmp_path: Path) -> None:
+    host = boot(write_profile(tmp_path, "0xe20b", "{vram: 12809404416}"))
+    gpu = gpus(host)["0000:03:00.0"]
+    assert (gpu.tiles, gpu.cores, gpu.guc_submission) == (1, None, "")
+    with pytest.raises(HostError) as caught:
+        host.query(f"dri/{gpu.render}", XeGtTopology())
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_who_may_not_open_a_node_is_told_nothing(boot: Boot) -> None:
+    host = boot("unbound-and-vfio")
+    gpu = gpus(host)["0000:26:00.0"]
+    assert (gpu.cores, gpu.guc_submission, gpu.driver_version) == (None, "", "6.19.0")
+    with pytest.raises(HostError) as caught:
+        host.query(f"dri/{gpu.render}", XeGucVersion())
+    assert caught.value.errno == errno.EACCES
+
+
+def test_an_out_of_tree_driver_does_not_have_the_kernels_version(boot: Boot) -> None:
+    found = gpus(boot("flex-sriov"))
+    assert found["0000:4d:00.0"].driver == "i915"
+    assert {gpu.driver_version for gpu in found.values()} == {""}
 
 
 @pytest.mark.parametrize(("node", "other"), [("dri/renderD128", "xe"), ("dri/renderD129", "i915")])

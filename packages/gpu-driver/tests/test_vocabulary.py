@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from dra_common.driver import Published
 from dra_common.inventory import Inventory, cordoned_taint, revert_failed_taint
-from dra_common.model import Attribute, Device, Taint
+from dra_common.model import Attribute, Device, Taint, Version
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
 from gpu_driver.driver import NAME, GpuDriver
 from gpu_driver.products import FAMILIES, PRODUCTS
 from gpu_driver.simulation import SIMULATION
 from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, TAINTS
 
-TYPES: Mapping[str, type] = {"string": str, "bool": bool, "int": int}
+TYPES: Mapping[str, type] = {"string": str, "bool": bool, "int": int, "version": Version}
 
 
 @pytest.fixture(scope="module")

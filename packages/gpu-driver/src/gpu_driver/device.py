@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dra_common.model import Attribute, Capacity, Device, Quantity, Taint, TaintEffect
+from dra_common.model import Attribute, Capacity, Device, Quantity, Taint, TaintEffect, Version
 
 from gpu_driver.products import UNKNOWN_PRODUCT, Product
+from gpu_driver.queries import Cores
 
 DRM_DRIVERS = ("i915", "xe")
 """Kernel drivers that make DRM nodes."""
@@ -85,6 +86,10 @@ class Gpu:
         pcie_root: ``pci0000:4a``; empty = unknown.
         numa_node: None = the machine does not say.
         memory_mib: local memory in MiB; 0 = it has none (integrated); None = unknown.
+        driver_version: of the DRM driver that is bound, ``6.19.0``; empty = unknown.
+        tiles: how many tiles it is made of; None = unknown.
+        cores: its Xe cores and execution units, without those that are fused off; None = unknown.
+        guc_submission: version of the interface by which its firmware (GuC) takes work; empty = unknown.
     """
 
     bdf: str
@@ -106,6 +111,10 @@ class Gpu:
     pcie_root: str = ""
     numa_node: int | None = None
     memory_mib: int | None = None
+    driver_version: str = ""
+    tiles: int | None = None
+    cores: Cores | None = None
+    guc_submission: str = ""
 
     @property
     def name(self) -> str:
@@ -182,7 +191,26 @@ def _attributes(gpu: Gpu) -> Mapping[str, Attribute]:
         found["resource.kubernetes.io/pcieRoot"] = gpu.pcie_root
     if gpu.numa_node is not None and gpu.numa_node <= _LAST_NUMA_NODE:
         found["resource.kubernetes.io/numaNode"] = gpu.numa_node
-    return found
+    return {**found, **_inside(gpu), **_place_among_vfs(gpu)}
+
+
+def _inside(gpu: Gpu) -> Mapping[str, Attribute]:
+    found: dict[str, Attribute | None] = {
+        "integrated": gpu.product.integrated,
+        "tiles": gpu.tiles,
+        "xeCores": gpu.cores.xe if gpu.cores else None,
+        "executionUnits": gpu.cores.eus if gpu.cores else None,
+        "driverVersion": Version(gpu.driver_version) if gpu.driver_version else None,
+        "gucSubmissionVersion": Version(gpu.guc_submission) if gpu.guc_submission else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _place_among_vfs(gpu: Gpu) -> Mapping[str, Attribute]:
+    if gpu.kind != "vf" or not gpu.parent:
+        return {}
+    index: Mapping[str, Attribute] = {} if gpu.vf_index is None else {"vfIndex": gpu.vf_index}
+    return {"parent": gpu.parent, **index}
 
 
 def _capacity(gpu: Gpu) -> Mapping[str, Capacity]:

@@ -18,6 +18,7 @@ from dra_common.ports import Host
 
 from gpu_driver.device import DRM_DRIVERS, Gpu, address, is_bdf, split_name
 from gpu_driver.facts import PCI_DEVICES, Facts, MeiIndex, first
+from gpu_driver.inside import Inside, Insides
 from gpu_driver.memory import DmemCapacity, local_memory
 from gpu_driver.products import product
 
@@ -35,16 +36,22 @@ _VFIO = re.compile(r"(?:noiommu-)?vfio[0-9]{1,6}", re.ASCII)
 _VIRTFN = re.compile(r"virtfn[0-9]{1,6}", re.ASCII)
 
 
-def discover(host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
+def discover(
+    host: Host, only: Collection[str] | None = None, insides: Insides | None = None
+) -> Discovery[Gpu]:
     """Read all GPUs, or just those named in ``only``. Raises HostError if the PCI bus cannot be listed.
 
     With ``only``, nothing but these devices is read: some ten small files each. A name whose address now holds another
     device is left out, as one that is gone. What only the scheduler wants to know of them stays unknown: place, SR-IOV,
-    and memory, whose question opens the device, which wakes one that sleeps.
+    memory, and what is inside. To ask for these opens the device, which wakes one that sleeps; ``insides`` remembers
+    what need not be asked again.
     """
-    look = _Look(host, MeiIndex(host), DmemCapacity(host), to_publish=only is None)
+    inside = (insides or Insides()).look(host) if only is None else None
+    look = _Look(host, MeiIndex(host), DmemCapacity(host), inside)
     found = look.named(only) if only is not None else look.all()
     gpus = sorted(found, key=lambda gpu: gpu.order)
+    if inside:
+        inside.end()
     return Discovery({gpu.name: gpu for gpu in gpus}, tuple(look.problems))
 
 
@@ -55,7 +62,7 @@ class _Look:
     host: Host
     mei: MeiIndex
     dmem: DmemCapacity
-    to_publish: bool
+    inside: Inside | None
     problems: list[str] = field(default_factory=list)
 
     def all(self) -> Iterator[Gpu]:
@@ -119,7 +126,7 @@ class _Look:
             # The firmware that MEI leads to is the card's: a VF has no way to it.
             if gpu.kind != "vf":
                 gpu = replace(gpu, mei=facts.mei(real_path, self.mei))
-        return self._to_publish(gpu, real_path, facts) if self.to_publish else gpu
+        return self._to_publish(self.inside.add(gpu, facts), real_path, facts) if self.inside else gpu
 
     def _real_path(self, bdf: str) -> str:
         """Resolve the device. A link to another device would be that device a second time, under a wrong name."""

@@ -12,6 +12,7 @@ from dra_common.ports import Host
 
 from gpu_driver import adopted, device, discovery, prepare
 from gpu_driver.device import Gpu
+from gpu_driver.inside import Insides
 from gpu_driver.policy import KIND, GpuPolicy
 
 NAME = "gpu.intel.com"
@@ -28,6 +29,7 @@ class GpuDriver:
     uevent_subsystems: tuple[str, ...] = ("pci", "drm", "mei")
 
     def __init__(self) -> None:
+        self._insides = Insides()
         self._policy = GpuPolicy()
 
     def configure(self, policy: DriverPolicy) -> None:
@@ -38,7 +40,7 @@ class GpuDriver:
 
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
         """Read the GPUs of the machine. Raises HostError if the PCI bus cannot be listed."""
-        return discovery.discover(host, only)
+        return discovery.discover(host, only, self._insides)
 
     def publish(self, hardware: Mapping[str, Gpu]) -> Published:
         """Publish every GPU, in the order in which the scheduler should try them."""

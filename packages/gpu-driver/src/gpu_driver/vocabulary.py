@@ -27,7 +27,7 @@ class Term:
     """
 
     name: str
-    kind: Literal["string", "bool", "int", "quantity"]
+    kind: Literal["string", "bool", "int", "version", "quantity"]
     meaning: str
     absent: str = ""
 
@@ -51,6 +51,8 @@ class TaintTerm:
     value: str = ""
 
 
+_NO_XE = "`xe` is not bound, or the GPU did not start"
+_NO_ANSWER = "`xe` is not bound, or does not tell it to this process"
 _NO_ROOT = "sysfs does not show the device below a PCI root"
 
 ATTRIBUTES: tuple[Term, ...] = (
@@ -74,6 +76,44 @@ ATTRIBUTES: tuple[Term, ...] = (
         "bool",
         "Virtual functions can be made now: `i915` or `xe` is bound, allows at least one, and "
         "`sriov_drivers_autoprobe` is on.",
+    ),
+    Term(
+        "integrated",
+        "bool",
+        "The GPU is a part of the processor and has no memory of its own; else it is a card.",
+        "the model is `Unknown`",
+    ),
+    Term("tiles", "int", "Tiles that the GPU is made of.", _NO_XE),
+    Term(
+        "xeCores",
+        "int",
+        "Xe cores (the kernel's dual subslices) of all tiles, without those that are fused off.",
+        _NO_ANSWER,
+    ),
+    Term("executionUnits", "int", "Execution units (vector engines) of all Xe cores.", _NO_ANSWER),
+    Term(
+        "driverVersion",
+        "version",
+        "Version of the kernel driver that is bound: the kernel's, or its own if it was built beside the kernel.",
+        "neither `i915` nor `xe` is bound, or the module does not say its version",
+    ),
+    Term(
+        "gucSubmissionVersion",
+        "version",
+        "Version of the interface by which the GPU's firmware (GuC) takes work; newer firmware has a newer one.",
+        _NO_ANSWER,
+    ),
+    Term(
+        "parent",
+        "string",
+        "PCI address of the physical function that a virtual function belongs to.",
+        "the device is no virtual function",
+    ),
+    Term(
+        "vfIndex",
+        "int",
+        "Number of a virtual function, from 0, as in its parent's `virtfn0`.",
+        "the device is no virtual function, or its parent does not list it",
     ),
     Term("health", "string", "`Unknown`: health is not watched yet."),
     Term("pciId", "string", "PCI device id."),

@@ -43,9 +43,7 @@ class GpuKernelDriver(KernelDriver):
         """Answer the memory query. Raises EINVAL for another driver's, EACCES on a node that the profile denies."""
         if name != self.query_layout.name:
             return super().query(machine, function, node, name)
-        kind = "render" if node.startswith("dri/renderD") else "card"
-        if kind in details_of(function).denied_nodes:
-            raise refuse(errno.EACCES, node)
+        check_open(function, node)
         return self._regions(self._local(machine, function), details_of(function).tiles)
 
     def _local(self, machine: Machine, function: Function) -> int:
@@ -69,6 +67,13 @@ class GpuKernelDriver(KernelDriver):
             struct.pack_into("=HH", blob, at, kind, max(0, number - 1))
             struct.pack_into("=Q", blob, at + layout.size_at, size)
         return bytes(blob)
+
+
+def check_open(function: Function, node: str) -> None:
+    """Refuse a node that the profile denies. Raises EACCES."""
+    kind = "render" if node.startswith("dri/renderD") else "card"
+    if kind in details_of(function).denied_nodes:
+        raise refuse(errno.EACCES, node)
 
 
 def share(pf: Function, count: int) -> int:

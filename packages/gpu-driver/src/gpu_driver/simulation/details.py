@@ -22,7 +22,10 @@ class GpuDetails(BaseModel):
         power_cap: of the card in microwatts, as hwmon shows it; 0 = no hwmon (integrated graphics have none).
         max_vfs: how many VFs the kernel driver allows; left out = what the hardware has.
         survivability: the firmware did not start, so xe binds without making any DRM node.
-        denied_nodes: nodes whose memory query is refused with EACCES.
+        xe_cores: not fused off, all tiles together; 0 = the kernel driver does not tell.
+        eus_per_core: execution units of each Xe core.
+        guc_submission: version of the GuC's submission interface; empty = the kernel driver does not tell.
+        denied_nodes: nodes whose queries are refused with EACCES.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -33,6 +36,9 @@ class GpuDetails(BaseModel):
     power_cap: Annotated[int, Field(ge=0)] = 0
     max_vfs: Annotated[int, Field(ge=0)] | None = None
     survivability: bool = False
+    xe_cores: Annotated[int, Field(ge=0, le=128)] = 0
+    eus_per_core: Annotated[int, Field(ge=1, le=32)] = 8
+    guc_submission: Annotated[str, Field(pattern=r"([0-9]{1,5}(\.[0-9]{1,5}){2})?$")] = ""
     denied_nodes: tuple[Node, ...] = ()
 
 

@@ -73,6 +73,12 @@ class I915Backport(I915):
     def __init__(self) -> None:
         super().__init__("i915-backport", sriov=True)
 
+    def probe(self, machine: Machine, function: Function) -> None:
+        """Add what I915 does; the module taints the kernel, as every one that was built beside it."""
+        super().probe(machine, function)
+        if not machine.sys.exists(path := f"module/{self.module}/taint"):
+            machine.add_file(path, "OE")
+
     def card_files(self, function: Function) -> Mapping[str, str]:
         """Add the size of local memory to mainline's attributes."""
         vram = 0 if function.is_vf else details_of(function).vram

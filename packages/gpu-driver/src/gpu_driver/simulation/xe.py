@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 
 from dra_common.simulate import Function, Machine, add_card
 
-from gpu_driver.queries import XeMemRegions
+from gpu_driver.queries import XeGtTopology, XeGucVersion, XeMemRegions
 from gpu_driver.simulation import xe_sriov
-from gpu_driver.simulation.base import GpuKernelDriver, add_hwmon, add_mei, has_display, share
-from gpu_driver.simulation.details import details_of
+from gpu_driver.simulation.base import GpuKernelDriver, add_hwmon, add_mei, check_open, has_display, share
+from gpu_driver.simulation.details import GpuDetails, details_of
 
 _ENGINES = {"gt0": ("rcs", "bcs", "ccs"), "gt1": ("vcs", "vecs")}
 _FREQUENCIES = {
@@ -37,8 +38,8 @@ class Xe(GpuKernelDriver):
         if function.spec.sriov and details.max_vfs is not None:
             machine.set_total_vfs(function, details.max_vfs)
         add_card(machine, function, modeset=has_display(function))
-        for name, text in _gt_files(vf=function.is_vf).items():
-            machine.add_file(f"{function.folder}/tile0/{name}", text, owner=function)
+        for name, text in _tile_files(details.tiles, vf=function.is_vf).items():
+            machine.add_file(f"{function.folder}/{name}", text, owner=function)
         if function.is_vf:
             return
         if details.power_cap:
@@ -47,6 +48,17 @@ class Xe(GpuKernelDriver):
         add_mei(machine, function, self.name)
         if function.total_vfs:
             xe_sriov.make(machine, function)
+
+    def query(self, machine: Machine, function: Function, node: str, name: str) -> bytes:
+        """Also tell of the GPU's inside, where the profile says something of it."""
+        details = details_of(function)
+        if name == XeGtTopology().name and details.xe_cores:
+            check_open(function, node)
+            return _topology(details)
+        if name == XeGucVersion().name and details.guc_submission:
+            check_open(function, node)
+            return struct.pack("=HHIIIIIQ", 0, 0, 0, *map(int, details.guc_submission.split(".")), 0, 0)
+        return super().query(machine, function, node, name)
 
     def sriov_configure(self, machine: Machine, pf: Function, count: int) -> int:
         """Give every VF its memory before it appears; take it back when all are gone. Raises ENOSPC."""
@@ -63,6 +75,35 @@ class Xe(GpuKernelDriver):
         """Return what ``sriov_admin`` shows; kernels that do not show it share equally."""
         shown = xe_sriov.quota(machine, pf, index)
         return share(pf, len(pf.vfs)) if shown is None else shown
+
+
+def _tile_files(tiles: int, *, vf: bool) -> Mapping[str, str]:
+    """GTs are numbered across tiles: one tile has one for work and one for media, several have one each."""
+    if tiles == 1:
+        return {f"tile0/{name}": text for name, text in _gt_files(vf=vf).items()}
+    of_one = {name: text for name, text in _gt_files(vf=vf).items() if name.startswith("gt0/")}
+    return {
+        f"tile{tile}/gt{tile}{name.removeprefix('gt0')}": text
+        for tile in range(tiles)
+        for name, text in of_one.items()
+    }
+
+
+def _topology(details: GpuDetails) -> bytes:
+    """Lay out a ``struct drm_xe_query_topology_mask`` for each mask of each GT; one for media has no cores."""
+    tiles = details.tiles
+    masks = [_dss(details.xe_cores // tiles + (tile < details.xe_cores % tiles)) for tile in range(tiles)]
+    eus = (1 << details.eus_per_core) - 1
+    return b"".join(
+        struct.pack("=HHI", gt, kind, size) + mask.to_bytes(size, "little")
+        for gt, dss in enumerate(masks if tiles > 1 else (*masks, 0))
+        for kind, size, mask in ((1, 16, dss), (2, 16, dss), (3, 16, 0xFF), (5, 8, eus if dss else 0))
+    )
+
+
+def _dss(count: int) -> int:
+    """Return a mask with gaps, as a product with fused cores has."""
+    return sum(1 << (number + number // 4) for number in range(count))
 
 
 def _gt_files(*, vf: bool) -> Mapping[str, str]:
