@@ -3,7 +3,7 @@
 .. code-block:: text
 
     start: the kubelet's folders -> state folders -> probes, metrics, Events -> no other driver of this name -> recovery
-           -> its claims adopted -> first look at the machine -> sockets -> publish.lock
+           -> its claims adopted -> sources of health -> first look at the machine -> sockets -> publish.lock
     stop:  publish.lock, for the next instance -> sockets (calls in flight finish) -> reconciler; ResourceSlices stay
 
 Only while ``publish.lock`` is ours the publisher and garbage collection run; calls of the kubelet are answered without
@@ -24,6 +24,7 @@ from dra_common.adoption import Adoption
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
 from dra_common.cordons import CordonTaints, FileCordons
 from dra_common.definition import Definition
+from dra_common.diagnosis import FIRST_WORD_SECONDS, Diagnosis
 from dra_common.engine import Engine
 from dra_common.events import Events
 from dra_common.garbage import Collector
@@ -32,7 +33,13 @@ from dra_common.inventory import Inventory
 from dra_common.kubelet import HealthServer, KubeletPlugin, find_rival
 from dra_common.kubelet.folders import make_plugin_dir, require_registry
 from dra_common.lifecycle import Lifecycle
-from dra_common.monitoring import ClaimPhases, devices_by_health, open_endpoint, open_metrics
+from dra_common.monitoring import (
+    ClaimPhases,
+    devices_by_health,
+    open_endpoint,
+    open_metrics,
+    unhealthy_devices,
+)
 from dra_common.ports import ApiServer, ClaimReader, Doorbell
 from dra_common.predecessor import PreparedClaims
 from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
@@ -48,8 +55,10 @@ from dra_common.telemetry import (
     CLAIMS,
     CLAIMS_IN_FLIGHT,
     CONFIG_CURRENT,
+    DEVICE_UNHEALTHY,
     DEVICES,
     DEVICES_HELD,
+    HEALTH_SOURCES,
     SILENT,
     SLICES_SYNCED,
     Row,
@@ -121,7 +130,10 @@ class App:
         self._state = open_state(settings, definition.driver)
         self._locks = open_locks(settings, definition.driver)
         self._readiness = Readiness()
-        self._inventory = Inventory(definition.driver.name)
+        health = settings.health
+        self._health = Diagnosis(definition, health, self._telemetry) if health.on else None
+        diagnose = self._health.monitor.diagnose if self._health else None
+        self._inventory = Inventory(definition.driver.name, diagnose)
         who = f"{definition.program} {version}" + (f", pod {settings.pod_uid}" if settings.pod_uid else "")
         self._turn = Turn(turn_file(self._data), who=who, telemetry=self._telemetry)
 
@@ -144,6 +156,7 @@ class App:
             pause,
         )
         lifecycle = self._recover(reconciler, pause)
+        self._watch_health(slicer, stack)
         reconciler.start()
         self._readiness.add_check(reconciler.why_dead)
         stack.callback(slicer.stop)
@@ -227,9 +240,27 @@ class App:
                 lambda _: failed_taints(self._state, self._driver.name),
                 CordonTaints(FileCordons(cordons_folder(self._data)), self._driver.name),
             ),
+            seen=self._health.seen if self._health else lambda _: None,
             uevents=open_uevents(self._settings.host, self._driver.uevent_subsystems),
             timing=Timing(rescan=self._settings.rescan_seconds),
         )
+
+    def _watch_health(self, slicer: Slicer, stack: ExitStack) -> None:
+        """Hear what the sources say before devices are published for the first time, and from then on."""
+        if self._health is None:
+            return
+        monitor = self._health.monitor
+        stack.callback(monitor.stop)
+        monitor.watch(FIRST_WORD_SECONDS)
+        monitor.start(lambda: self._publish_health(slicer))
+        self._readiness.add_check(monitor.why_dead)
+        self._show(HEALTH_SOURCES, monitor.connected)
+        self._show(DEVICE_UNHEALTHY, lambda: unhealthy_devices(monitor.board.healths))
+
+    def _publish_health(self, slicer: Slicer) -> None:
+        snapshot = self._inventory.refresh()
+        if snapshot is not None:
+            slicer.take(snapshot)
 
     def _recover(self, doorbell: Doorbell, pause: Pause) -> Lifecycle[Any]:
         lifecycle = Lifecycle(
@@ -260,6 +291,8 @@ class App:
             readiness=self._readiness,
             pod_uid=self._settings.pod_uid,
             counts=self._telemetry,
+            health=self._health.monitor.board if self._health else None,
+            pool=self._settings.node_name,
         )
         self._show(CLAIMS_IN_FLIGHT, plugin.in_flight)
         stack.callback(plugin.stop, _GRACE)

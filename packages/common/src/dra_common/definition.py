@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dra_common.driver import Driver
+from dra_common.driver import Driver, HealthKnowledge
 
 if TYPE_CHECKING:
+    from dra_common.ports import HealthSource
+    from dra_common.settings import HealthSettings
     from dra_common.simulate import Simulation
 
 
@@ -22,6 +24,8 @@ class Definition:
         title: one line for ``--help``.
         driver: the hardware knowledge.
         simulation: loads profiles and simulated kernel drivers; called only when a simulation is asked for.
+        health: what the driver knows of its devices' health; None = nothing.
+        health_sources: further sources of health by name, each called only when it is asked for.
     """
 
     program: str
@@ -29,3 +33,5 @@ class Definition:
     title: str
     driver: Driver[Any]
     simulation: Callable[[], Simulation]
+    health: HealthKnowledge[Any] | None = None
+    health_sources: Mapping[str, Callable[[HealthSettings], HealthSource]] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from dra_common.model import (
     CounterSet,
     Device,
     Edits,
+    Finding,
     ParentMode,
     Plan,
     PlannedDevice,
@@ -24,6 +25,9 @@ from dra_common.ports import Host
 
 H = TypeVar("H")
 """A driver's own description of one unit of hardware, frozen (``gpu_driver.device.Gpu``)."""
+
+H_contra = TypeVar("H_contra", contravariant=True)
+"""The same, for protocols that only take it."""
 
 
 class OpaqueParameters(BaseModel):
@@ -182,6 +186,22 @@ class Driver(Protocol[H]):
 
     def describe(self, hardware: H) -> Mapping[str, Any]:
         """Everything known of one device, as JSON for ``devices --json``."""
+
+
+class HealthKnowledge(Protocol[H_contra]):
+    """What a driver knows of its devices' health; read-only, and called from a thread of its own."""
+
+    def names(self, hardware: H_contra) -> tuple[str, ...]:
+        """Return other names under which sources may know the device, beside the published one: its PCI address.
+
+        Those of what it depends on, too: what ails a physical function ails its virtual functions.
+        """
+
+    def signs(self, hardware: H_contra, host: Host) -> tuple[Finding, ...]:
+        """Return what the kernel shows of the device's health now; nothing, if there is nothing to go by.
+
+        Does not wake a device that sleeps. Raises HostError if it cannot be told.
+        """
 
 
 def ids_named_after_devices(

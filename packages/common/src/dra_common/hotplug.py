@@ -91,7 +91,7 @@ class KernelUevents:
     def _drain(self, monitor: Monitor) -> Iterator[Uevent]:
         try:
             while not self._closed and (device := monitor.poll(0)) is not None:
-                yield Uevent(device.action or "", device.device_path or "", device.subsystem or "")
+                yield _uevent(device)
         except OSError as error:
             # poll(2) reports a full buffer as POLLERR, which pyudev raises without an errno and without clearing it.
             number = error.errno or _socket_error(monitor.fileno())
@@ -100,6 +100,13 @@ class KernelUevents:
                     f"the netlink socket failed: {os.strerror(number) if number else error}", number
                 ) from None
             yield OVERFLOW
+
+
+def _uevent(device: Any) -> Uevent:  # noqa: ANN401 - pyudev has no types
+    """Return the event; with its properties if it is a ``change``, of which they tell what has changed."""
+    action = device.action or ""
+    properties = dict(device.properties) if action == "change" else None
+    return Uevent(action, device.device_path or "", device.subsystem or "", properties)
 
 
 def subscribe(subsystems: Sequence[str]) -> Monitor:

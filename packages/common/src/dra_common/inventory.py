@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
 from dra_common.driver import Published
-from dra_common.model import CounterSet, Device, Snapshot, Taint, TaintEffect, taint_value
+from dra_common.model import (
+    CounterSet,
+    Device,
+    DeviceHealth,
+    Snapshot,
+    Taint,
+    TaintEffect,
+    taint_value,
+)
 
 ABSENT = "absent"
 """``<driver>/absent``: the device was not found by the latest look at the machine."""
@@ -23,11 +31,18 @@ REVERT_FAILED = "revert-failed"
 CORDONED = "cordoned"
 """``<driver>/cordoned``: an operator wants no new claim on the device."""
 
+UNHEALTHY = "unhealthy"
+"""``<driver>/unhealthy``: somebody who watches the device says so; the value says what is worst."""
+
 Taints = Mapping[str, tuple[Taint, ...]]
 """Device name -> taints that come from elsewhere than the driver's discovery."""
 
 TaintSource = Callable[[Mapping[str, Any]], Taints]
 """Tells of the hardware that a look found, by device name, what is known of it besides."""
+
+
+Diagnose = Callable[[Sequence[str], frozenset[str]], Mapping[str, DeviceHealth]]
+"""Returns the health of devices, by name; the second argument names those that the latest look did not find."""
 
 
 def absent_taint(driver: str) -> Taint:
@@ -61,6 +76,13 @@ def cordoned_taint(driver: str, why: str = "") -> Taint:
     NoSchedule, as of a cordoned node: what runs goes on.
     """
     return Taint(f"{driver}/{CORDONED}", TaintEffect.NO_SCHEDULE, taint_value(why))
+
+
+def unhealthy_taint(driver: str, health: DeviceHealth) -> Taint | None:
+    """Return the taint of a device that is not well, None if it is to have none."""
+    if health.effect is None:
+        return None
+    return Taint(f"{driver}/{UNHEALTHY}", health.effect, health.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +131,29 @@ def offered(known: Known, held: frozenset[str]) -> Known:
     return replace(known, devices=tuple(each for each in known.devices if each.name not in hidden))
 
 
-class Inventory:
-    """Holds the current snapshot; one writer at a time, any number of readers in other threads."""
+def with_health(
+    driver: str, devices: Iterable[Device], healths: Mapping[str, DeviceHealth]
+) -> tuple[Device, ...]:
+    """Return the devices with the attribute ``health``, and the taint of those that are unhealthy; pure."""
+    return tuple(
+        _diagnosed(driver, device, healths[device.name]) if device.name in healths else device
+        for device in devices
+    )
 
-    def __init__(self, driver: str) -> None:
-        self._driver = driver
+
+class Inventory:
+    """Holds the current snapshot; one writer at a time, any number of readers in other threads.
+
+    Args:
+        diagnose: knows the health of devices, and does not take long to tell; None = nobody watches it.
+    """
+
+    def __init__(self, driver: str, diagnose: Diagnose | None = None) -> None:
+        self._driver, self._diagnose = driver, diagnose
         self._lock = Lock()
         self._known = Known()
+        self._taints: Taints = {}
+        self._held: frozenset[str] = frozenset()
         self._snapshot = Snapshot(0)
 
     @property
@@ -137,14 +175,25 @@ class Inventory:
         The first update is always news, even of a node without devices.
         """
         with self._lock:
-            holds = frozenset(held)
-            self._known = look(self._known, published, holds)
-            devices = with_taints(self._driver, offered(self._known, holds), taints or {})
-            content = Snapshot(self._snapshot.generation, devices, self._known.counter_sets, holds)
-            if self._snapshot.generation and content == self._snapshot:
-                return None
-            self._snapshot = replace(content, generation=content.generation + 1)
-            return self._snapshot
+            self._held, self._taints = frozenset(held), taints or {}
+            self._known = look(self._known, published, self._held)
+            return self._compose()
+
+    def refresh(self) -> Snapshot | None:
+        """Take in what is said of health now, without a look at the machine. Returns the new snapshot, None if none."""
+        with self._lock:
+            return self._compose() if self._snapshot.generation else None
+
+    def _compose(self) -> Snapshot | None:
+        devices = with_taints(self._driver, offered(self._known, self._held), self._taints)
+        if self._diagnose is not None:
+            healths = self._diagnose([device.name for device in devices], self._known.absent)
+            devices = with_health(self._driver, devices, healths)
+        content = Snapshot(self._snapshot.generation, devices, self._known.counter_sets, self._held)
+        if self._snapshot.generation and content == self._snapshot:
+            return None
+        self._snapshot = replace(content, generation=content.generation + 1)
+        return self._snapshot
 
 
 def _merge_devices(
@@ -186,3 +235,9 @@ def _tainted(device: Device, extra: tuple[Taint, ...]) -> Device:
     for taint in extra:
         taints.setdefault((taint.key, taint.effect), taint)
     return replace(device, taints=tuple(taints.values())) if extra else device
+
+
+def _diagnosed(driver: str, device: Device, health: DeviceHealth) -> Device:
+    said = replace(device, attributes={**device.attributes, "health": str(health.state)})
+    taint = unhealthy_taint(driver, health)
+    return _tainted(said, (taint,)) if taint else said

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from dra_common.errors import DraError
 from dra_common.inventory import CORDONED, absent_taint, cordoned_taint
-from dra_common.model import Device, Phase, Snapshot, TaintEffect
+from dra_common.model import Device, DeviceHealth, HealthState, Phase, Snapshot, TaintEffect
 from dra_common.ports import Records
 from dra_common.settings import parse_endpoint
 from dra_common.telemetry import Samples
@@ -69,6 +70,13 @@ def _health(device: Device, driver: str) -> str:
         return CORDONED if keys == {cordoned_taint(driver).key} else "unhealthy"
     told = str(device.attributes.get("health", "")).lower()
     return told if told in HEALTHS else "unknown"
+
+
+def unhealthy_devices(healths: Mapping[str, DeviceHealth]) -> Samples:
+    """Return (device, reason) -> 1 for each that is unhealthy."""
+    return {
+        (name, health.reason): 1 for name, health in healths.items() if health.state is HealthState.UNHEALTHY
+    }
 
 
 def open_metrics(driver: str, version: str) -> Metrics:

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from dra_common.deadline import Deadline
 from dra_common.errors import StateError
-from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, ParentMode, PreparedDevice
+from dra_common.model import (
+    ClaimRecord,
+    ClaimRef,
+    ContainerEdits,
+    DeviceHealth,
+    Finding,
+    ParentMode,
+    PreparedDevice,
+)
 
 # --------------------------------------------------------------------------- the machine
 
@@ -127,6 +135,55 @@ class Doorbell(Protocol):
 
     def ring(self, reason: str) -> None:
         """Never blocks; many rings become one reconcile."""
+
+
+# --------------------------------------------------------------------------- health
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a source of health knows now.
+
+    Args:
+        findings: published name or PCI address of a device -> what is said of it; a device that was looked at and has
+            nothing wrong has a finding that says so.
+        away: why the source cannot tell now, empty while it can. What it said last then counts only if it was bad.
+        memory: published name or PCI address -> bytes of local memory, where the source knows.
+    """
+
+    findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    away: str = ""
+    memory: Mapping[str, int] = field(default_factory=dict)
+
+
+class HealthSource(Protocol):
+    """Somebody who watches devices. Never raises, never ends the process: who cannot tell says so in the report."""
+
+    @property
+    def name(self) -> str:
+        """Its name in logs, messages and metrics: one word."""
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Begin to watch; ``changed`` is to be called, from any thread, whenever the report is another one. Once."""
+
+    def stop(self) -> None:
+        """End at once; fine if it never began, or again."""
+
+    def report(self) -> Report | None:
+        """Return what is known now, at once; None before it can be known."""
+
+
+class HealthFeed(Protocol):
+    """The health of all devices, for those who wait for changes. Called from many threads at once."""
+
+    def wait(self, seen: int, seconds: float) -> tuple[int, Mapping[str, DeviceHealth]]:
+        """Return what is true now, by device, and a number, once that is not ``seen``, or when time is up.
+
+        It changes with every news (then the mapping is another one) and every :meth:`wake`.
+        """
+
+    def wake(self) -> None:
+        """Let everybody look, also who is just about to wait."""
 
 
 # --------------------------------------------------------------------------- the API server

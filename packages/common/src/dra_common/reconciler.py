@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import Any
@@ -14,7 +14,7 @@ from dra_common.driver import Discovery, Driver
 from dra_common.errors import DraError
 from dra_common.inventory import Inventory, Taints, TaintSource
 from dra_common.model import Snapshot
-from dra_common.ports import Host, UeventSource
+from dra_common.ports import Host, Uevent, UeventSource
 from dra_common.readiness import ended
 
 _log = logging.getLogger(__name__)
@@ -51,6 +51,8 @@ class Reconciler:
         held: names of devices that a claim holds. Raises StateError.
         taints: each tells of the hardware that was found, by device name, which taints it has besides those that the
             driver knows of. Raises StateError.
+        seen: is told of the hardware that a look found, by device name, before it is taken in.
+        heard: is told of every kernel event.
         uevents: None where there is no event source; the rescan does all then.
     """
 
@@ -63,11 +65,14 @@ class Reconciler:
         publish: Callable[[Snapshot], None],
         held: Callable[[], Collection[str]],
         taints: Sequence[TaintSource] = (),
+        seen: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        heard: Callable[[Uevent], None] = lambda _: None,
         uevents: UeventSource | None = None,
         timing: Timing | None = None,
     ) -> None:
         self._driver, self._host, self._inventory = driver, host, inventory
         self._publish, self._held, self._sources = publish, held, taints
+        self._seen = seen
         self._timing = timing or Timing()
         self._bell = Bell(self._timing.quiet, self._timing.latest)
         self._looking = Lock()
@@ -77,7 +82,7 @@ class Reconciler:
         self._next_look = 0.0
         self._stopped = False
         self._threads = [Thread(target=self._answer, name="reconcile", daemon=True)]
-        self._listener = _Listener(uevents, self.ring, self._timing) if uevents else None
+        self._listener = _Listener(uevents, self.ring, heard, self._timing) if uevents else None
         if self._listener:
             self._threads.append(Thread(target=self._listener.run, name="uevents", daemon=True))
         self.reconciles = 0
@@ -139,6 +144,7 @@ class Reconciler:
             return
         self._tell_trouble("")
         self._tell_problems(found)
+        self._seen(found.hardware)
         self._take_in(found, held, taints)
 
     def _take_in(self, found: Discovery[Any], held: frozenset[str], taints: Taints) -> None:
@@ -174,8 +180,14 @@ class Reconciler:
 class _Listener:
     """Turns events into rings and gets a lost source back."""
 
-    def __init__(self, source: UeventSource, ring: Callable[[str], None], timing: Timing) -> None:
-        self._source, self._ring, self._timing = source, ring, timing
+    def __init__(
+        self,
+        source: UeventSource,
+        ring: Callable[[str], None],
+        heard: Callable[[Uevent], None],
+        timing: Timing,
+    ) -> None:
+        self._source, self._ring, self._heard, self._timing = source, ring, heard, timing
         self._stopping = Event()
         self._lost = ""
 
@@ -202,6 +214,7 @@ class _Listener:
                 if self._lost:
                     _log.info("kernel events are heard again")
                 self._lost = ""
+                self._heard(event)
                 self._ring(f"{event.action} {event.devpath}".rstrip())
             lost = "the source ended"
         except DraError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dra_common.errors import SettingsError
 from dra_common.log import LogFormat
+from dra_common.model import TaintEffect
 from dra_common.slices import FeatureName
 
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -20,6 +21,7 @@ _NODE_NAME_LIMIT = 253
 _POD_UID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _LAST_PORT, _PORT_DIGITS = 65535, 5
 _LONGEST_PERIOD = 86400
+_EFFECTS = (TaintEffect.NO_EXECUTE.value, TaintEffect.NO_SCHEDULE.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,56 @@ class HostSettings:
         _check_folder("PROCFS_ROOT", self.procfs_root, "the folder where procfs is mounted")
 
 
+NO_SOURCES = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """Whether and how the health of devices is watched.
+
+    Args:
+        monitoring: whether at all.
+        optional: whether a source that stays away is no reason for more than a line in the log.
+        ignore_warning: only what is critical, or worse, makes a device unhealthy.
+        sources: names of those to listen to; empty = all that the driver has.
+        file: for the source ``file``; None = not used unless named.
+        effect: of the taint of unhealthy devices; None = they get none.
+        xpumd_socket: where the node's xpumd listens.
+    """
+
+    monitoring: bool = False
+    optional: bool = False
+    ignore_warning: bool = True
+    sources: tuple[str, ...] = ()
+    file: Path | None = None
+    effect: TaintEffect | None = TaintEffect.NO_EXECUTE
+    xpumd_socket: Path = Path("/run/xpumd/intelxpuinfo.sock")
+
+    @property
+    def on(self) -> bool:
+        """Whether anybody is to be listened to."""
+        return self.monitoring and self.sources != (NO_SOURCES,)
+
+    def check(self) -> None:
+        """Refuse what cannot work. Raises SettingsError."""
+        if "file" in self.sources and self.file is None:
+            msg = "--health-sources (HEALTH_SOURCES) names file, but there is no file"
+            raise SettingsError(msg, cure="name it with --health-file")
+        if NO_SOURCES in self.sources and len(self.sources) > 1:
+            msg = f"--health-sources (HEALTH_SOURCES) names {NO_SOURCES} and {self.sources[-1]}"
+            raise SettingsError(msg, cure=f"leave out {NO_SOURCES}, or all others")
+
+
+def parse_effect(text: str) -> TaintEffect | None:
+    """Return the effect of a taint; ``none`` = no taint. Raises SettingsError."""
+    if text.lower() == "none":
+        return None
+    if text in _EFFECTS:
+        return TaintEffect(text)
+    msg = f"--health-taint (HEALTH_TAINT) {text!r} is not an effect"
+    raise SettingsError(msg, cure=f"allowed: {', '.join(_EFFECTS)}, none")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything ``run`` needs.
@@ -74,6 +126,7 @@ class Settings:
             cluster has the feature gate off: it would ignore the slice, and with it the whole pool.
         config: the driver's configuration file; None = there is none.
         flags: fields of the driver's policy that were given as flags or variables, which win over the file.
+        health: whether and how the health of devices is watched.
         verbosity: klog style; from 4 on debug lines are logged.
     """
 
@@ -92,12 +145,14 @@ class Settings:
     server_features_off: tuple[FeatureName, ...] = ()
     config: Path | None = None
     flags: Mapping[str, object] = field(default_factory=dict)
+    health: HealthSettings = field(default_factory=HealthSettings)
     log_format: LogFormat = "text"
     verbosity: int = 0
 
     def check(self) -> None:
         """Refuse what cannot work. Raises SettingsError."""
         self.host.check()
+        self.health.check()
         if not _NODE_NAME.fullmatch(self.node_name) or len(self.node_name) > _NODE_NAME_LIMIT:
             msg = f"--node-name (NODE_NAME) {self.node_name!r} is not a node name"
             raise SettingsError(

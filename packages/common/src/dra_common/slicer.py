@@ -86,10 +86,14 @@ class Slicer:
         self._wake.set()
 
     def take(self, snapshot: Snapshot) -> None:
-        """Publish this snapshot from now on."""
+        """Publish this snapshot from now on; one that is older than what was taken before changes nothing.
+
+        Looks at the machine and changes of health come from two threads, and may overtake one another on the way here.
+        """
         with self._lock:
-            self._snapshot = snapshot
-            self._make()
+            if self._snapshot is None or snapshot.generation >= self._snapshot.generation:
+                self._snapshot = snapshot
+                self._make()
 
     def without(self, features: Collection[FeatureName]) -> None:
         """The server turned out to lack ``features``: make the slices again, safely, without them."""

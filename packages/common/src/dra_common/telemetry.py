@@ -51,6 +51,24 @@ CLAIMS_IN_FLIGHT = Row(
 CLAIMS = Row("intel_dra_claims", "gauge", "Claims on this node by the phase of their record.", ("phase",))
 DEVICES = Row("intel_dra_devices", "gauge", "Devices of this node by health.", ("health",))
 DEVICES_HELD = Row("intel_dra_devices_held", "gauge", "Devices that a claim holds.")
+HEALTH_CHANGES = Row(
+    "intel_dra_health_changes_total",
+    "counter",
+    "Changes of a device's health, by what it became.",
+    ("state",),
+)
+HEALTH_SOURCES = Row(
+    "intel_dra_health_source_connected",
+    "gauge",
+    "1 while a source of device health can tell, else 0.",
+    ("source",),
+)
+DEVICE_UNHEALTHY = Row(
+    "intel_dra_device_unhealthy",
+    "gauge",
+    "Always 1; one for each unhealthy device, with why.",
+    ("device", "reason"),
+)
 SLICES_SYNCED = Row(
     "intel_dra_slices_synced",
     "gauge",
@@ -148,6 +166,9 @@ class Reason(Enum):
     )
     PUBLISHER_FROZEN = "PublisherFrozen", "Another instance has the turn to publish and does not answer."
 
+    DEVICE_UNHEALTHY = "DeviceUnhealthy", "A device became unhealthy, or for another reason; it is tainted."
+    DEVICE_RECOVERED = "DeviceRecovered", "A device is no longer unhealthy; its taint is gone."
+
     def __new__(cls, value: str, meaning: str = "") -> Self:
         """Make a member whose value is the reason alone."""
         member = object.__new__(cls)
@@ -165,7 +186,7 @@ class Reason(Enum):
     @property
     def type(self) -> Literal["Normal", "Warning"]:
         """The Event's type: a Warning unless nothing has to be done."""
-        return "Normal" if self is Reason.CLAIM_ADOPTED else "Warning"
+        return "Normal" if self in {Reason.CLAIM_ADOPTED, Reason.DEVICE_RECOVERED} else "Warning"
 
 
 class Counts(Protocol):

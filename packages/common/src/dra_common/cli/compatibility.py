@@ -21,6 +21,13 @@ IGNORED: Mapping[str, str] = {
 }
 """Option -> why it has no effect."""
 
+SWITCHES: Mapping[str, str] = {
+    "-m": "--health-monitoring",
+    "-o": "--health-monitoring-optional",
+    "-w": "--ignore-health-warning",
+}
+"""Switches of the Go drivers by their short names; Go also takes a value: ``--health-monitoring=false``."""
+
 _ONE_DASH = re.compile(r"-[a-z][-a-z]+")
 
 _TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
@@ -30,10 +37,15 @@ _SWITCHES = frozenset({"--log-text-split-stream", "--log-json-split-stream"})
 """Those that Go takes without a value."""
 
 
+_TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
+"""What Go's ``strconv.ParseBool`` understands, in any case."""
+
+
 def strip_ignored(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Take the ignored options, with their values, out of ``arguments``; returns what remains and their names.
 
-    Also understands what Go does: ``-node-name`` for ``--node-name``, and ``-v=4`` for ``-v 4``.
+    Also understands what Go does: ``-node-name`` for ``--node-name``, ``-v=4`` for ``-v 4``, and ``=false`` behind a
+    switch.
     """
     kept: list[str] = []
     ignored: list[str] = []
@@ -48,6 +60,9 @@ def strip_ignored(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
                 next(rest, None)
         elif name == "-v" and equals:
             kept += [name, value]
+        elif equals and SWITCHES.get(name, name) in SWITCHES.values() and value.lower() in _TRUTHS:
+            long = SWITCHES.get(name, name)
+            kept.append(long if _TRUTHS[value.lower()] else long.replace("--", "--no-", 1))
         else:
             kept.append(f"{name}{equals}{value}")
     return kept, ignored

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-_KUBELET, _HOST, _LOG = "Kubelet and cluster", "Machine", "Logging"
+_KUBELET, _HOST, _HEALTH, _LOG = "Kubelet and cluster", "Machine", "Health", "Logging"
 
 
 class LoggingFormat(StrEnum):
@@ -148,6 +148,73 @@ Config = Annotated[
         envvar="CONFIG",
         help="The driver's configuration file (see config check); run reads it again when it changes.",
         rich_help_panel="Driver",
+    ),
+]
+HealthMonitoring = Annotated[
+    bool,
+    typer.Option(
+        "--health-monitoring/--no-health-monitoring",
+        "-m",
+        envvar="HEALTH_MONITORING",
+        help="Watch the health of devices: unhealthy ones are tainted, and pods' statuses tell of it.",
+        rich_help_panel=_HEALTH,
+    ),
+]
+HealthMonitoringOptional = Annotated[
+    bool,
+    typer.Option(
+        "--health-monitoring-optional/--no-health-monitoring-optional",
+        "-o",
+        envvar="HEALTH_MONITORING_OPTIONAL",
+        help="A source of health that stays away for minutes is no reason for an Event. Without it the driver goes on"
+        " just the same.",
+        rich_help_panel=_HEALTH,
+    ),
+]
+IgnoreHealthWarning = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-health-warning/--no-ignore-health-warning",
+        "-w",
+        envvar="IGNORE_HEALTH_WARNING",
+        help="Only what is critical makes a device unhealthy; otherwise a warning does, too.",
+        rich_help_panel=_HEALTH,
+    ),
+]
+HealthSources = Annotated[
+    str,
+    typer.Option(
+        envvar="HEALTH_SOURCES",
+        help="Who is listened to, comma-separated; empty = all that this driver has, and file if there is one; none ="
+        " nobody.",
+        rich_help_panel=_HEALTH,
+    ),
+]
+HealthFile = Annotated[
+    str,
+    typer.Option(
+        envvar="HEALTH_FILE",
+        help="A JSON or YAML file that says which devices are unhealthy, read again whenever it changes.",
+        rich_help_panel=_HEALTH,
+    ),
+]
+HealthTaint = Annotated[
+    str,
+    typer.Option(
+        envvar="HEALTH_TAINT",
+        help="Effect of the taint of an unhealthy device: NoExecute evicts the pods that use it, NoSchedule only keeps"
+        " new ones away; none = no taint.",
+        rich_help_panel=_HEALTH,
+    ),
+]
+XpumdSocket = Annotated[
+    Path,
+    typer.Option(
+        "--xpumd-socket",
+        "-x",
+        envvar="XPUMD_SOCKET",
+        help="Socket of the node's xpumd (2.0 or newer), for drivers whose devices it watches.",
+        rich_help_panel=_HEALTH,
     ),
 ]
 Format = Annotated[

@@ -10,7 +10,7 @@ from dra_common.cli import compatibility, options
 from dra_common.cli.policies import Given, with_policy
 from dra_common.definition import Definition
 from dra_common.log import setup
-from dra_common.settings import HostSettings, Settings
+from dra_common.settings import HealthSettings, HostSettings, Settings, parse_effect
 from dra_common.slices import parse_features
 from dra_common.versions import installed
 
@@ -40,6 +40,13 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         rescan_seconds: options.RescanSeconds = _DEFAULT.rescan_seconds,
         gc_seconds: options.GcSeconds = _DEFAULT.gc_seconds,
         server_features_off: options.ServerFeaturesOff = "",
+        health_monitoring: options.HealthMonitoring = _DEFAULT.health.monitoring,
+        health_monitoring_optional: options.HealthMonitoringOptional = _DEFAULT.health.optional,
+        ignore_health_warning: options.IgnoreHealthWarning = _DEFAULT.health.ignore_warning,
+        health_sources: options.HealthSources = "",
+        health_file: options.HealthFile = "",
+        health_taint: options.HealthTaint = str(_DEFAULT.health.effect),
+        xpumd_socket: options.XpumdSocket = _DEFAULT.health.xpumd_socket,
         logging_format: options.Format = options.LoggingFormat.TEXT,
         verbosity: options.Verbosity = 0,
         policy: Given,
@@ -49,6 +56,15 @@ def register(cli: typer.Typer, definition: Definition) -> None:
 
         setup(logging_format.value, verbose=verbosity >= _DEBUG_FROM)
         host = host_settings(sysfs_root, devfs_root, procfs_root, cdi_devfs_root, simulated_root)
+        health = HealthSettings(
+            monitoring=health_monitoring,
+            optional=health_monitoring_optional,
+            ignore_warning=ignore_health_warning,
+            sources=tuple(dict.fromkeys(health_sources.replace(",", " ").split())),
+            file=Path(health_file) if health_file else None,
+            effect=parse_effect(health_taint),
+            xpumd_socket=xpumd_socket,
+        )
         settings = Settings(
             node_name=node_name,
             host=host,
@@ -62,6 +78,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
             http_endpoint=http_endpoint,
             rescan_seconds=rescan_seconds,
             gc_seconds=gc_seconds,
+            health=health,
             server_features_off=parse_features(
                 server_features_off, "--server-features-off (SERVER_FEATURES_OFF)"
             ),

@@ -16,13 +16,14 @@ from dra_common.kubelet import folders
 from dra_common.kubelet._generated.dra_v1_pb2_grpc import add_DRAPluginServicer_to_server
 from dra_common.kubelet._generated.pluginregistration_v1_pb2_grpc import add_RegistrationServicer_to_server
 from dra_common.kubelet.batch import ClaimWorkers
+from dra_common.kubelet.device_health import HEALTH_VERSIONS, HealthStreams
 from dra_common.kubelet.instances import Instances
 from dra_common.kubelet.marks import Marks
 from dra_common.kubelet.registration import RegistrationService, RegistrationStatus
 from dra_common.kubelet.server import UnixServer
 from dra_common.kubelet.service import DraService
 from dra_common.kubelet.sockets import SocketPaths
-from dra_common.ports import ClaimService
+from dra_common.ports import ClaimService, HealthFeed
 from dra_common.readiness import Readiness
 from dra_common.telemetry import SILENT, Counts
 
@@ -49,6 +50,7 @@ class KubeletPlugin:
         readiness: told about ``serving`` and ``registered``; asks whether the socket files are still ours.
         workers: claims worked on at a time, over all calls.
         counts: is told of every claim's result.
+        health: the health of the devices of pool ``pool``; None = the kubelet is told that we have no such service.
     """
 
     def __init__(  # noqa: PLR0913 - what it connects, wired once, in the composition root
@@ -62,6 +64,8 @@ class KubeletPlugin:
         pod_uid: str = "",
         workers: int = DEFAULT_WORKERS,
         counts: Counts = SILENT,
+        health: HealthFeed | None = None,
+        pool: str = "",
     ) -> None:
         paths = partial(SocketPaths.of, driver_name, plugin_dir, registry_dir)
         self.paths = paths(pod_uid)
@@ -70,8 +74,13 @@ class KubeletPlugin:
         self._workers = ClaimWorkers(workers)
         self._stop_lock = threading.Lock()
         requests = itertools.count(1)
+        self._health = HealthStreams(health, pool, lambda: next(requests)) if health else None
         self._registration = RegistrationService(
-            driver_name, self.paths.dra, readiness, lambda: next(requests)
+            driver_name,
+            self.paths.dra,
+            readiness,
+            lambda: next(requests),
+            more_versions=HEALTH_VERSIONS if health else (),
         )
         self._dra = DraService(claims, self._workers, lambda: next(requests), counts)
         self._servers: list[UnixServer] = []
@@ -127,6 +136,8 @@ class KubeletPlugin:
         """
         with self._stop_lock:
             self._readiness.unmet("serving", "stopped")
+            if self._health:
+                self._health.close()
             for server, seconds in zip(self._servers, (grace, _REGISTRATION_GRACE), strict=False):
                 server.stop(seconds)
             self._servers.clear()
@@ -139,6 +150,8 @@ class KubeletPlugin:
 
     def _add_dra(self, server: grpc.Server) -> None:
         add_DRAPluginServicer_to_server(self._dra, server)  # type: ignore[no-untyped-call]  # generated
+        if self._health:
+            self._health.add_to(server)
 
     def _add_registration(self, server: grpc.Server) -> None:
         add_RegistrationServicer_to_server(self._registration, server)  # type: ignore[no-untyped-call]  # generated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,10 +34,16 @@ class RegistrationService(pb_grpc.RegistrationServicer):
     """Answers the kubelet from memory: it waits one second for GetInfo."""
 
     def __init__(
-        self, driver_name: str, endpoint: Path, readiness: Readiness, next_request: Callable[[], int]
+        self,
+        driver_name: str,
+        endpoint: Path,
+        readiness: Readiness,
+        next_request: Callable[[], int],
+        more_versions: Sequence[str] = (),
     ) -> None:
+        versions = (*SUPPORTED_VERSIONS, *more_versions)
         self._info = pb.PluginInfo(
-            type=PLUGIN_TYPE, name=driver_name, endpoint=str(endpoint), supported_versions=SUPPORTED_VERSIONS
+            type=PLUGIN_TYPE, name=driver_name, endpoint=str(endpoint), supported_versions=versions
         )
         self._readiness = readiness
         self._next_request = next_request

@@ -17,6 +17,7 @@ from dra_common.model.device import (
     taint_value,
 )
 from dra_common.model.edits import ContainerEdits, DeviceNode, Hook, Mount
+from dra_common.model.health import DeviceHealth, Finding, HealthState, Severity
 from dra_common.model.parent import ModeUse, ParentMode
 from dra_common.model.plan import Edits, Plan, PlannedDevice
 from dra_common.model.prepared import PreparedDevice
@@ -36,8 +37,11 @@ __all__ = [
     "CounterConsumption",
     "CounterSet",
     "Device",
+    "DeviceHealth",
     "DeviceNode",
     "Edits",
+    "Finding",
+    "HealthState",
     "Hook",
     "ModeUse",
     "Mount",
@@ -49,6 +53,7 @@ __all__ = [
     "PreparedDevice",
     "Quantity",
     "RequestPolicy",
+    "Severity",
     "Snapshot",
     "Taint",
     "TaintEffect",

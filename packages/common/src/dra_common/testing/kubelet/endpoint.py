@@ -14,6 +14,7 @@ from dra_common.kubelet._generated.dra_v1_pb2_grpc import DRAPluginStub
 from dra_common.model import ClaimRef, PreparedDevice
 from dra_common.testing.kubelet.answers import ClaimAnswer, KubeletCallError
 from dra_common.testing.kubelet.handshake import OWN_CONNECTION
+from dra_common.testing.kubelet.health import HealthCache, HealthRules, HealthWatch
 
 _OPTIONS: Final = [
     OWN_CONNECTION,
@@ -35,6 +36,7 @@ class Endpoint:
         self._calls = 0
         self._channel = grpc.insecure_channel(f"unix:{path}", options=_OPTIONS)
         self._stub = DRAPluginStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._health: HealthWatch | None = None
 
     def look_after(self) -> bool:
         """Connect if there is no connection; returns whether :attr:`connected` changed.
@@ -46,8 +48,14 @@ class Endpoint:
         before, self.connected = self.connected, core.check_connectivity_state(try_to_connect) == _READY
         return before != self.connected
 
+    def watch_health(self, driver: str, service: str, cache: HealthCache, rules: HealthRules) -> None:
+        """Open the stream of device health, and again whenever it ends, until :meth:`close`."""
+        self._health = HealthWatch(driver, self._channel, service, cache, rules)
+
     def close(self) -> None:
         """Drop the connection and cancel calls in flight; not while another thread looks after it."""
+        if self._health:
+            self._health.stop()
         self._channel.close()
         self.connected = False
 

@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 
 from dra_common.model import ClaimRef
 from dra_common.testing.kubelet.answers import ClaimAnswer, Registered
+from dra_common.testing.kubelet.health import HealthRules, SeenHealth
 from dra_common.testing.kubelet.registrar import Registrar
 from dra_common.testing.kubelet.wiping import Wiper, WipeSlices
 
@@ -27,6 +28,7 @@ class FakeKubelet:
         retry_delay: seconds until a failed registration is tried again, doubled after every failure.
         versions: services that this kubelet knows.
         poll: seconds between looks at the registry.
+        health: how it deals with the health of devices.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class FakeKubelet:
         retry_delay: float = 0.5,
         versions: Sequence[str] = ("v1.DRAPlugin",),
         poll: float = 0.02,
+        health: HealthRules | None = None,
     ) -> None:
+        self._rules = health or HealthRules()
         self._registry = registry_dir
         self._wiper = Wiper(wipe or (lambda _driver: None), wiping_delay)
         self._call_timeout = call_timeout
@@ -126,6 +130,14 @@ class FakeKubelet:
             f"{driver} to disconnect",
         )
 
+    def health(self, driver: str, pool: str, device: str) -> SeenHealth:
+        """Return what the status of a pod with this device says of its health."""
+        return self._registrar.health.get(driver, pool, device)
+
+    def health_responses(self, driver: str) -> int:
+        """How often the driver has told of its devices' health, over all streams of this life."""
+        return self._registrar.health.responses.get(driver, 0)
+
     # ------------------------------------------------------------------ calls
 
     def prepare(self, claims: Sequence[ClaimRef], driver: str | None = None) -> dict[str, ClaimAnswer]:
@@ -142,7 +154,7 @@ class FakeKubelet:
     # ------------------------------------------------------------------ inside
 
     def _new_life(self) -> Registrar:
-        return Registrar(self._registry, self._versions, self._retry_delay, self._changed)
+        return Registrar(self._registry, self._versions, self._retry_delay, self._changed, self._rules)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._poll):

@@ -32,6 +32,7 @@ class Announced:
     driver: str
     endpoint: str
     version: str
+    versions: tuple[str, ...] = ()
 
 
 class Handshake:
@@ -82,7 +83,8 @@ class Handshake:
         if not spoken:
             versions = ", ".join(info.supported_versions)
             raise RefusedError(f"none of the versions of {info.name} is supported: {versions}")
-        return Announced(info.name, info.endpoint or str(self._socket), spoken[0])
+        announced = tuple(info.supported_versions)
+        return Announced(info.name, info.endpoint or str(self._socket), spoken[0], announced)
 
 
 def _require_listener(path: Path) -> None:

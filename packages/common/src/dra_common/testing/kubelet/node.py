@@ -8,10 +8,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from dra_common.kubelet import KubeletPlugin
-from dra_common.ports import ClaimService
+from dra_common.ports import ClaimService, HealthFeed
 from dra_common.readiness import Readiness
 from dra_common.telemetry import SILENT, Counts
 from dra_common.testing.kubelet.fake import FakeKubelet
+from dra_common.testing.kubelet.health import HealthRules
+
+POOL: Final = "node-1"
 
 
 class KubeletNode:
@@ -24,6 +27,7 @@ class KubeletNode:
 
     Attributes:
         counts: is told of results by plugins made from now on.
+        health: what plugins made from now on know of the health of their devices.
     """
 
     def __init__(self, root: Path, claims: ClaimService, driver: str = "gpu.example.com") -> None:
@@ -34,6 +38,7 @@ class KubeletNode:
         self.dra_socket: Final = self.plugins / driver / "dra.sock"
         self.registration_socket: Final = self.registry / f"{driver}-reg.sock"
         self.counts: Counts = SILENT
+        self.health: HealthFeed | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -59,6 +64,8 @@ class KubeletNode:
             pod_uid=pod_uid,
             workers=workers,
             counts=self.counts,
+            health=self.health,
+            pool=POOL,
         )
         self._stack.callback(plugin.stop, grace=0)
         return plugin
@@ -71,7 +78,7 @@ class KubeletNode:
         plugin.start()
         return plugin
 
-    def start_kubelet(self, call_timeout: float = 45.0) -> FakeKubelet:
+    def start_kubelet(self, call_timeout: float = 45.0, health: HealthRules | None = None) -> FakeKubelet:
         """Start a kubelet that tries failed registrations again soon."""
-        kubelet = FakeKubelet(self.registry, call_timeout=call_timeout, retry_delay=0.05)
+        kubelet = FakeKubelet(self.registry, call_timeout=call_timeout, retry_delay=0.05, health=health)
         return self._stack.enter_context(kubelet)

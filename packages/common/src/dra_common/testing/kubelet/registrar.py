@@ -15,6 +15,7 @@ from typing import Final
 from dra_common.testing.kubelet.answers import KubeletCallError, Registered
 from dra_common.testing.kubelet.endpoint import Endpoint
 from dra_common.testing.kubelet.handshake import Announced, Handshake, RefusedError
+from dra_common.testing.kubelet.health import HealthCache, HealthRules, choose
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +48,23 @@ class Registrar:
         versions: services that this kubelet knows.
         retry_delay: seconds until a failed registration is tried again, doubled after every failure.
         changed: guards the state, and is notified after every change.
+        health: how it deals with the health of devices.
     """
 
     def __init__(
-        self, registry_dir: Path, versions: Sequence[str], retry_delay: float, changed: threading.Condition
+        self,
+        registry_dir: Path,
+        versions: Sequence[str],
+        retry_delay: float,
+        changed: threading.Condition,
+        health: HealthRules,
     ) -> None:
         self._registry = registry_dir
         self._versions = tuple(versions)
         self._retry_delay = retry_delay
         self._changed = changed
+        self._rules = health
+        self.health = HealthCache(changed)
         self._sockets: dict[Path, _Socket] = {}
         self._drivers: set[str] = set()
         self._refusals: list[str] = []
@@ -177,6 +186,9 @@ class Registrar:
             self._sockets[socket.path] = self._sockets.pop(socket.path)  # the newest is last
             self._drivers.add(announced.driver)
             self.registrations += 1
+        service = choose(announced.versions, self._rules)
+        if service and socket.endpoint:
+            socket.endpoint.watch_health(announced.driver, service, self.health, self._rules)
 
     def _drop(self, socket: _Socket) -> None:
         endpoint = socket.endpoint
