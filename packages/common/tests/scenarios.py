@@ -93,6 +93,12 @@ SCENARIOS: Mapping[int, str] = {
     68: "random names become indexed ones; the index grows with the pool",
     69: "the Node owns the slices; a Node made anew owns those made anew",
     71: "a driver can write slices of its own node only; the rights it has are enough, and all needed",
+    # Health of devices.
+    72: "health and its message are in the pod's status, and recover; kubelets that know v1, v1alpha1 or both",
+    73: "the driver stops: unknown; it starts again, or the kubelet does: known again",
+    74: "nothing is heard for too long: unknown; it is told again before that",
+    75: "health is not watched: the service is neither announced nor implemented",
+    76: "claims are prepared while streams are open",
     # CDI and attributes.
     79: "CDI: minimum version, unknown fields, conflicts, atomic replacement",
     80: "standard attributes from sysfs, and the API's limits kept before it is asked",

@@ -13,6 +13,7 @@ from dra_common.cli.compatibility import (
     warning,
 )
 
+_OPTIONAL, _NO_IGNORE = ("--health-monitoring-optional",), ("--no-ignore-health-warning",)
 SWITCHES = ("--log-text-split-stream", "--log-json-split-stream")
 
 
@@ -52,6 +53,12 @@ def test_an_ignored_option_without_its_value_at_the_end() -> None:
         (["run", "--healthcheck-port=-1"], ["run", "--healthcheck-port=-1"]),
         (["cdi", "generate", "-n", "-h"], ["cdi", "generate", "-n", "-h"]),
         (["simulate", "--root=/a=b"], ["simulate", "--root=/a=b"]),
+        (["run", "--health-monitoring=true"], ["run", "--health-monitoring"]),
+        (["run", "-health-monitoring=FALSE"], ["run", "--no-health-monitoring"]),
+        (["run", "-m=1", "-o=t", "-w=0"], ["run", "--health-monitoring", *_OPTIONAL, *_NO_IGNORE]),
+        (["run", "-m", "-w"], ["run", "-m", "-w"]),
+        (["run", "--health-monitoring=perhaps"], ["run", "--health-monitoring=perhaps"]),
+        (["run", "--logging-format=true"], ["run", "--logging-format=true"]),
         ([], []),
     ],
 )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from dra_common.driver import Published
@@ -14,7 +16,17 @@ from dra_common.inventory import (
     revert_failed_taint,
     with_taints,
 )
-from dra_common.model import CounterConsumption, CounterSet, Device, Quantity, Snapshot, Taint, TaintEffect
+from dra_common.model import (
+    CounterConsumption,
+    CounterSet,
+    Device,
+    DeviceHealth,
+    HealthState,
+    Quantity,
+    Snapshot,
+    Taint,
+    TaintEffect,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -347,3 +359,90 @@ def test_readers_see_whole_snapshots_while_another_thread_writes(inventory: Inve
         readers = [threads.submit(read) for _ in range(3)]
         threads.submit(write).result(60)
         assert [reader.result(60) for reader in readers] == [looks] * 3
+
+
+# --------------------------------------------------------------------------- health
+
+
+class Doctor:
+    """Says of every device what a test wants."""
+
+    def __init__(self) -> None:
+        self.says: dict[str, DeviceHealth] = {}
+        self.asked: list[tuple[list[str], frozenset[str]]] = []
+
+    def __call__(self, devices: Sequence[str], absentees: frozenset[str]) -> dict[str, DeviceHealth]:
+        self.asked.append((list(devices), absentees))
+        return {name: self.says.get(name, DeviceHealth()) for name in devices}
+
+
+ILL = DeviceHealth(HealthState.UNHEALTHY, "memory", "3 errors", TaintEffect.NO_EXECUTE)
+
+
+def test_health_is_an_attribute_and_a_taint_and_goes_with_recovery() -> None:
+    doctor = Doctor()
+    inventory = Inventory(DRIVER, doctor)
+    doctor.says = {"a": DeviceHealth(HealthState.HEALTHY), "b": ILL}
+    first = inventory.update(
+        Published((Device("a", {"health": "Unknown", "model": "Flex"}), Device("b"))), NOTHING
+    )
+    assert first == Snapshot(
+        1,
+        (
+            Device("a", {"health": "Healthy", "model": "Flex"}),
+            Device(
+                "b",
+                {"health": "Unhealthy"},
+                taints=(Taint(f"{DRIVER}/unhealthy", TaintEffect.NO_EXECUTE, "memory"),),
+            ),
+        ),
+    )
+    doctor.says = {
+        "a": DeviceHealth(HealthState.HEALTHY, message="warm"),
+        "b": DeviceHealth(HealthState.HEALTHY),
+    }
+    second = inventory.refresh()
+    assert second is not None
+    assert second.generation == 2
+    assert [(device.attributes["health"], device.taints) for device in second.devices] == [
+        ("Healthy", ())
+    ] * 2
+
+
+def test_a_message_alone_is_no_news_for_slices() -> None:
+    doctor = Doctor()
+    inventory = Inventory(DRIVER, doctor)
+    doctor.says = {"a": ILL}
+    inventory.update(seen("a"), NOTHING)
+    doctor.says = {"a": replace(ILL, message="4 errors")}
+    assert inventory.refresh() is None
+    assert inventory.update(seen("a"), NOTHING) is None
+
+
+def test_a_change_of_health_keeps_everything_else() -> None:
+    doctor = Doctor()
+    inventory = Inventory(DRIVER, doctor)
+    inventory.update(seen("a", "b"), {"b"}, {"b": (FAILED,)})
+    inventory.update(seen("b"), {"b"}, {"b": (FAILED,)})
+    doctor.says = {"b": ILL}
+    snapshot = inventory.refresh()
+    assert snapshot is not None
+    assert (names(snapshot), snapshot.held) == (["a?", "b"], frozenset({"b"}))
+    assert [taint.key for taint in snapshot.devices[1].taints] == [FAILED.key, f"{DRIVER}/unhealthy"]
+    assert doctor.asked[-1] == (["a", "b"], frozenset({"a"}))
+
+
+def test_an_unhealthy_device_without_an_effect_has_no_taint() -> None:
+    doctor = Doctor()
+    doctor.says = {"a": replace(ILL, effect=None)}
+    snapshot = Inventory(DRIVER, doctor).update(seen("a"), NOTHING)
+    assert snapshot is not None
+    assert snapshot.devices == (Device("a", {"health": "Unhealthy"}),)
+
+
+def test_before_the_first_look_health_is_no_news() -> None:
+    doctor = Doctor()
+    inventory = Inventory(DRIVER, doctor)
+    assert inventory.refresh() is None
+    assert inventory.snapshot == Snapshot(0)
+    assert Inventory(DRIVER).update(seen("a"), NOTHING) == Snapshot(1, (Device("a"),))

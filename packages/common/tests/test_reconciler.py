@@ -175,6 +175,29 @@ def test_taints_of_several_sources_are_put_together(tmp_path: Path) -> None:
     assert {device.name: device.taints for device in devices} == {"a": (FAILED,), "b": (FAILED, other)}
 
 
+def test_what_is_seen_and_heard_is_told_before_it_is_published(tmp_path: Path) -> None:
+    (tmp_path / "bus").mkdir()
+    (tmp_path / "bus" / "a").write_text("fine\n")
+    driver: Any = FileDriver()
+    source, told = Source(), queue.Queue[Any]()
+    loop = Reconciler(
+        driver,
+        RealHost(Roots(sysfs=str(tmp_path))),
+        Inventory(FileDriver.name),
+        publish=lambda snapshot: told.put([device.name for device in snapshot.devices]),
+        held=frozenset,
+        seen=lambda hardware: told.put(dict(hardware)),
+        heard=told.put,
+        uevents=source,
+    )
+    loop.start()
+    assert [told.get(timeout=SECONDS) for _ in range(2)] == [{"a": "fine"}, ["a"]]
+    event = Uevent("change", "/devices/a/drm/card0", "drm", {"WEDGED": "rebind"})
+    source.sent.put(event)
+    assert [told.get(timeout=SECONDS) for _ in range(2)] == [event, {"a": "fine"}]
+    loop.stop()
+
+
 def test_devices_of_failed_claims_are_tainted_until_they_are_not(node: Node) -> None:
     node.add("a", "b")
     node.failed = lambda: {"b": "why"}

@@ -302,6 +302,19 @@ def test_a_defect_does_not_end_the_asking(caplog: pytest.LogCaptureFixture) -> N
     assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
+def test_a_snapshot_that_was_overtaken_is_not_published() -> None:
+    """A look at the machine and a change of health come from two threads."""
+    published, server = Published(), Server()
+    slicer = made(server, published)
+    assert published.happened.acquire(timeout=60)
+    slicer.take(Snapshot(9, (Device("new"),)))
+    slicer.take(Snapshot(8, (Device("old"),)))
+    assert published.names() == ["new"]
+    slicer.take(Snapshot(10, (Device("newer"),)))
+    assert published.names() == ["newer"]
+    slicer.stop()
+
+
 @pytest.mark.scenario(65)
 def test_65_what_breaks_a_rule_is_told_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="dra_common")

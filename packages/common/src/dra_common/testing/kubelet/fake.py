@@ -31,7 +31,7 @@ class FakeKubelet:
         health: how it deals with the health of devices.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what kubelets differ in
         self,
         registry_dir: Path,
         *,
