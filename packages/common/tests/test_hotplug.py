@@ -331,6 +331,7 @@ def test_without_subsystems_everything_is_heard(testbed: Testbed, listen: Listen
     assert ear.next() == SUBSCRIBED
     testbed.uevent("/devices/virtual/net/lo", "change")
     event = ear.next()
+    assert isinstance(event, Uevent)
     assert (event.action, event.devpath, event.subsystem) == ("change", "/devices/virtual/net/lo", "net")
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -183,7 +184,7 @@ def test_only_so_many_streams_are_open_at_a_time_and_each_is_given_back(socket: 
         wait_until(again, "the stream that ended to make room", seconds=60)
 
 
-def _stream(channel: grpc.Channel, service: str) -> grpc.CallIterator[pb.NodeWatchResourcesResponse]:
+def _stream(channel: grpc.Channel, service: str) -> Any:
     call = channel.unary_stream(
         f"/{service}/NodeWatchResources",
         request_serializer=pb.NodeWatchResourcesRequest.SerializeToString,
