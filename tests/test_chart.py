@@ -113,6 +113,11 @@ def test_no_template_uses_a_value_that_is_not_there() -> None:
         ("simulatedDevices.profile", "/etc/passwd"),
         ("cleanup", "yes"),
         ("healthMonitoring", {}),
+        ("config", {"devises": []}),
+        ("config", {"devices": [{"publish": False}]}),
+        ("config", {"devices": [{"match": {"pciId": 0x56C0}, "publish": False}]}),
+        ("config", {"nodes": [{"match": ["a"], "nodes": []}]}),
+        ("config", {"kind": "GpuDriverConfig"}),
     ],
 )
 def test_a_wrong_value_is_refused(name: str, value: object) -> None:
@@ -129,6 +134,8 @@ def test_a_wrong_value_is_refused(name: str, value: object) -> None:
         ("extendedResourceName", "example.com/gpu.large"),
         ("serverFeaturesOff", ["taints", "consumable_capacity"]),
         ("kubeletPlugin.resources", {}),
+        ("config", {"devices": [{"match": {"family": "Arc*", "pciId": ["0x56*"]}, "publish": False}]}),
+        ("config", {"nodes": [{"match": "a*", "devices": [{"match": {}}]}]}),
     ],
 )
 def test_a_right_value_is_not(name: str, value: object) -> None:
@@ -156,6 +163,17 @@ def test_variables_of_the_pods_are_options_of_the_commands_that_they_run() -> No
     assert places | run <= options("run").keys()
     assert places <= options("cleanup").keys()
     assert "POD_UID" in run
+
+
+def test_the_config_map_is_a_file_of_the_driver() -> None:
+    kind = DEFINITION.driver.policy_kind
+    assert kind is not None
+    template = (GPU / "templates/config.yaml").read_text()
+    assert f'"apiVersion" "{kind.api_version}" "kind" "{kind.kind}"' in template
+    mounted = templates()
+    [path] = re.findall(r"name: CONFIG\s+value: (\S+)", mounted)
+    assert f"mountPath: {Path(path).parent}\n" in mounted
+    assert f"{Path(path).name}: |" in template
 
 
 def test_the_simulated_machine_is_one_that_the_driver_has() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 from docs_markdown import table
+from dra_common.policy import schema
+from gpu_driver.policy import KIND
 
 CHARTS = Path(__file__).resolve().parent.parent / "deployments"
 
@@ -49,6 +51,29 @@ def gpu_values() -> str:
         for value in values(CHARTS / "gpu-driver/chart")
     ]
     return table(("value", "type", "default", "meaning"), rows)
+
+
+def with_gpu_config(page: str) -> str:
+    """Return the schema of the GPU chart's values with what the driver's configuration file may hold."""
+    head, last, _ = page.partition(_CONFIG)
+    if not last:
+        raise ValueError(f"the schema has no last definition {_CONFIG.strip()}")
+    text = json.dumps(_value_schema(schema(KIND)), indent=2).replace("\n", "\n    ")
+    return f"{head}{last}{text}\n  }}\n}}\n"
+
+
+_CONFIG = '    "driverConfig": '
+"""The last definition of a chart's schema; what follows is generated."""
+
+
+def _value_schema(file: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As a value it has no envelope; Helm reads draft 7."""
+    text = json.dumps(file).replace('"#/$defs/', '"#/definitions/driverConfig/definitions/')
+    found: dict[str, Any] = json.loads(text)
+    found["definitions"] = found.pop("$defs")
+    for name in found.pop("required"):
+        del found["properties"][name]
+    return found
 
 
 def _commented(text: str) -> Iterator[tuple[tuple[str, ...], str]]:

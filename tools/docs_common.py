@@ -20,6 +20,7 @@ from dra_common.cli import compatibility, create
 from dra_common.definition import Definition
 from dra_common.driver import Driver
 from dra_common.model import Phase
+from dra_common.policy import PolicyKind, schema
 from dra_common.simulate import control, profile
 from dra_common.simulate.table import ROWS, Row, Step
 from dra_common.telemetry import PROCESS_ROWS, Reason, rows
@@ -169,6 +170,23 @@ def _example(name: str) -> str:
     return code(member) if len(repr(member)) < _LONGEST else "one, see its source"
 
 
+# --------------------------------------------------------------------------- the configuration file
+
+
+def config_fields(kind: PolicyKind) -> str:
+    """Return a table of the fields of each part of a driver's configuration file."""
+    whole = schema(kind)
+    parts = {"The file": whole, **{f"`{name}`": part for name, part in whole["$defs"].items()}}
+    return "\n\n".join(
+        f"**{title}**: {part['description']}\n\n{_fields(part, _meanings(part))}"
+        for title, part in parts.items()
+    )
+
+
+def _meanings(part: Mapping[str, Any]) -> Mapping[str, str]:
+    return {name: field.get("description", "") for name, field in part["properties"].items()}
+
+
 # --------------------------------------------------------------------------- the simulated machine
 
 
@@ -218,9 +236,9 @@ def _value(field: Mapping[str, Any]) -> str:
     if "anyOf" in field:
         return " or ".join(_value(each) for each in field["anyOf"] if each.get("type") != "null")
     if "$ref" in field:
-        return "mapping, see below"
-    if "enum" in field:
-        return ", ".join(map(code, field["enum"]))
+        return f"a `{field['$ref'].rpartition('/')[2]}`, see below"
+    if allowed := [field["const"]] if "const" in field else field.get("enum"):
+        return ", ".join(map(code, allowed))
     if field["type"] == "array":
         return f"list: {_value(field['items'])}"
     if field["type"] == "object":

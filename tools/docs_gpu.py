@@ -18,17 +18,29 @@ from dra_common.lifecycle import Lifecycle, State
 from dra_common.locks import FileLocks
 from dra_common.model import Attribute, ClaimRef, Device, Version
 from dra_common.parents import FileParents
+from dra_common.policy import schema
 from dra_common.records import FileRecords, claims_folder
 from dra_common.simulate import SimulatedHost, Simulator, find_profile, list_profiles
 from dra_common.testing.bench import Bell, FakeClaims
 from gpu_driver.__main__ import DEFINITION
 from gpu_driver.driver import NAME, GpuDriver
+from gpu_driver.policy import KIND
 from gpu_driver.products import PRODUCTS
 from gpu_driver.simulation import SIMULATION, GpuDetails
 from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, TAINTS, Term
 
 _UID = "6f1d2c0a-8b7e-4c55-9d21-3f0a4b5c6d7e"
 _BOOT = "11111111-2222-4333-8444-555555555555"
+
+
+def config_fields() -> str:
+    """Return the fields of the configuration file."""
+    return docs_common.config_fields(KIND)
+
+
+def config_schema() -> str:
+    """Return the JSON schema of the configuration file."""
+    return f"{json.dumps(schema(KIND), indent=2)}\n"
 
 
 def commands() -> str:

@@ -33,6 +33,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "gpu-attributes": docs_gpu.attributes,
     "gpu-capacities": docs_gpu.capacities,
     "gpu-chart-values": docs_chart.gpu_values,
+    "gpu-config": docs_gpu.config_fields,
     "gpu-commands": docs_gpu.commands,
     "gpu-details": docs_gpu.details,
     "gpu-families": docs_gpu.families,
@@ -51,6 +52,12 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "state-files": docs_gpu.state_files,
     "steps": docs_common.steps,
 }
+
+FILES: Mapping[str, Callable[[str], str]] = {
+    "docs/user/gpu-driver-config.schema.json": lambda _: docs_gpu.config_schema(),
+    "deployments/gpu-driver/chart/values.schema.json": docs_chart.with_gpu_config,
+}
+"""Files that are generated, or end so; path below the root -> what makes it of what is there."""
 
 _PART = re.compile(r"(<!-- generated: (?P<name>\S+) -->\n).*?(<!-- end: (?P=name) -->\n)", re.DOTALL)
 _MARK = re.compile(r"<!-- (?:generated|end): (\S+) -->")
@@ -72,6 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     texts = {name: make() for name, make in SECTIONS.items()}
     fresh = {path: filled(page, texts) for path, page in pages.items()}
+    for name, make in FILES.items():
+        path = DOCS.parent / name
+        pages[path] = path.read_text() if path.exists() else ""
+        fresh[path] = make(pages[path])
     return check(pages, fresh) if asked.check else write(pages, fresh)
 
 
@@ -107,7 +118,7 @@ def check(pages: Mapping[Path, str], fresh: Mapping[Path, str]) -> int:
     stale = [path for path in pages if pages[path] != fresh[path]]
     for path in stale:
         old, new = (dict(_parts(texts[path])) for texts in (pages, fresh))
-        names = ", ".join(name for name in new if old[name] != new[name])
+        names = ", ".join(name for name in new if old[name] != new[name]) or "all of it"
         print(f"{path} is stale ({names}): run `hatch run docs` and commit", file=sys.stderr)
     return 1 if stale else 0
 

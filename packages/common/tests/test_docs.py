@@ -47,6 +47,7 @@ from dra_common.publisher import Publisher
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler
 from dra_common.records import FileRecords
+from dra_common.reload import Configuration
 from dra_common.settings import HostSettings, Settings, parse_endpoint
 from dra_common.simulate import Profile, SimulatedHost, Simulation, Simulator, write_tree
 from dra_common.simulate.client import ControlClient
@@ -233,6 +234,21 @@ def no_device_nodes(stage: Stage) -> None:
 
     stage.patch.setattr(os, "mknod", mknod)
     write_tree(Simulation(profiles={}), Profile(name="none"), stage.root / "machine", device_nodes=True)
+
+
+def bad_configuration(stage: Stage) -> Configuration:
+    file = _written(
+        stage.root / "c.yaml", "apiVersion: config.knob.example.com/v1\nkind: KnobDriverConfig\nx: y\n"
+    )
+    return Configuration(KnobDriver(), file, {}, NODE)
+
+
+def bad_change(stage: Stage) -> str:
+    file = _written(stage.root / "c.yaml", "apiVersion: config.knob.example.com/v1\nkind: KnobDriverConfig\n")
+    configuration = Configuration(KnobDriver(), file, {}, NODE)
+    file.write_text("bad")
+    configuration.look()
+    return stage.logged()
 
 
 def rival_file(stage: Stage) -> None:
@@ -542,6 +558,11 @@ PRODUCERS: Mapping[str, Producer] = {
     " or -1 for none": taken_port,
     "no metrics: cannot listen on <address>: <why>; set another --http-endpoint": taken_endpoint,
     "--http-endpoint (HTTP_ENDPOINT) '<text>' is not an address with a port": lambda _: parse_endpoint("x:1"),
+    "configuration <file>: line <n>: <field>: <why>": bad_configuration,
+    "configuration <file>: cannot be read: <why>": lambda stage: Configuration(
+        KnobDriver(), stage.root / "gone", {}, NODE
+    ),
+    "the configuration was changed and is not used, what was in use before stays: <why>": bad_change,
     "<file> defines the same CDI kind: with both files a runtime could use the devices of neither": rival_file,
     "a simulator is running in <folder> (process <pid>)": second_simulator,
     "<folder> holds files that are not a simulated machine": foreign_folder,

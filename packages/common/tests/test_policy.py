@@ -213,9 +213,12 @@ def test_the_schema_says_what_the_fields_are() -> None:
         assert part["properties"]["manage"] == {
             "default": True,
             "type": "boolean",
-            "description": "whether to manage, which takes two lines to say.",
+            "description": "Whether to manage, which takes two lines to say.",
         }
     assert made["description"] == "What is decided."
+    rule = made["$defs"]["Rule"]["properties"]
+    assert list(rule) == ["match", "publish", "limit"]
+    assert rule["publish"]["description"].startswith("Whether the device is offered.")
     assert made["properties"]["nodes"]["description"]
     assert made["required"] == ["apiVersion", "kind"]
     assert set(made["$defs"]["ExampleConfigNode"]["properties"]) == {

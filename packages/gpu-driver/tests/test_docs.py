@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from dra_common.cli import create, main
@@ -21,6 +23,8 @@ from dra_common.cluster import connect
 from dra_common.driver import Published, Wanted
 from dra_common.errors import DeviceRefused
 from dra_common.model import Allocated, Snapshot
+from dra_common.policy import effective
+from dra_common.policy_file import read_policy
 from dra_common.publisher import Owner, plan_sync
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
 from dra_common.slices import ServerFeatures, to_slices
@@ -29,6 +33,8 @@ from dra_common.testing.apiserver import FakeApiServer
 from gpu_driver.__main__ import DEFINITION
 from gpu_driver.device import Gpu
 from gpu_driver.driver import NAME, GpuDriver
+from gpu_driver.policy import KIND, GpuPolicy
+from gpu_driver.products import product
 from gpu_driver.simulation import SIMULATION
 from gpu_nodes import running, short_folder
 from pages import DOCS, PAGES, ROOT, Block, blocks, fits, messages
@@ -54,6 +60,29 @@ COMMANDS = [
 def root() -> Iterator[Path]:
     with short_folder() as folder:
         yield folder
+
+
+# --------------------------------------------------------------------------- the configuration file
+
+
+def test_the_example_of_the_configuration_is_good_and_does_what_its_comments_say(root: Path) -> None:
+    [example] = blocks(DOCS / "user/gpu-driver-config.md", "yaml")
+    file = root / "gpus.yaml"
+    file.write_text(example.text)
+    read = read_policy(file, KIND)
+
+    def published(node: str, bdf: str, device_id: str) -> bool:
+        policy = effective(KIND, read, node, {})
+        assert isinstance(policy, GpuPolicy)
+        return policy.of(Gpu(bdf, device_id, product(device_id))).publish
+
+    card, graphics = ("0000:9a:00.0", "0xe211"), ("0000:00:02.0", "0x4680")
+    assert published("other", *card)
+    assert not published("other", *graphics)
+    assert published("bench-7", *card)
+    assert not published("lab-1", "0000:9b:00.0", "0xe211")
+    schema = json.loads((DOCS / "user/gpu-driver-config.schema.json").read_text())
+    jsonschema.validate(yaml.safe_load(example.text), schema)
 
 
 # --------------------------------------------------------------------------- generated parts

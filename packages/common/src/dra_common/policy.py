@@ -56,20 +56,27 @@ Patterns = Annotated[
 
 
 def _documented(found: dict[str, Any], model: type[BaseModel]) -> None:
-    """Give a JSON schema the words of the model's docstring, each field its own, in place of made-up titles."""
-    text, _, fields = inspect.cleandoc(model.__doc__ or "").partition("Args:")
-    found["description"] = " ".join(text.split())
-    told = _described(inspect.cleandoc(fields.lstrip("\n")))
+    """Give a JSON schema the words of the docstrings, each field its own, in place of made-up titles."""
+    found["description"] = " ".join(_parted(model)[0].split())
+    told = {name: text for base in reversed(model.__mro__) for name, text in _described(base).items()}
     for name, field in model.model_fields.items():
         part = found["properties"][field.alias or name]
         part.pop("title", None)
         if description := field.description or told.get(name):
             part["description"] = description
+    required = found.get("required", ())
+    found["properties"] = dict(sorted(found["properties"].items(), key=lambda item: item[0] not in required))
 
 
-def _described(fields: str) -> dict[str, str]:
-    parts = re.split(r"^(\w+): ", fields, flags=re.MULTILINE)[1:]
-    return {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2], strict=True)}
+def _described(model: type) -> dict[str, str]:
+    parts = re.split(r"^(\w+): ", inspect.cleandoc(_parted(model)[1].lstrip("\n")), flags=re.MULTILINE)[1:]
+    texts = (" ".join(text.split()) for text in parts[1::2])
+    return {name: text[:1].upper() + text[1:] for name, text in zip(parts[::2], texts, strict=True)}
+
+
+def _parted(model: type) -> tuple[str, str]:
+    text, _, fields = inspect.cleandoc(vars(model).get("__doc__") or "").partition("Args:")
+    return text, fields
 
 
 class PolicyModel(BaseModel):
