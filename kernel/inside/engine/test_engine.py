@@ -17,7 +17,6 @@ from dra_common.deadline import Deadline
 from dra_common.errors import DeviceRefused, DraError, HardwareBusy, HardwareRefused, LockTimeout
 from dra_common.model import ClaimRef, Phase
 from dra_common.pci import Binding, Setting, group_node, look
-from dra_common.recovery import failed_devices
 from dra_common.testing.mortal import Orders
 from dra_common.testing.nic import PF
 from dra_common.testing.rig import soon
@@ -153,7 +152,8 @@ def test_a_virtual_machine_that_runs_on_blocks_only_its_own_device(rig: NicRig, 
         record = rig.records.load(ref.uid)
         assert record
         assert record.phase is Phase.FAILED
-        assert "has not returned" in failed_devices(rig.state)["0000-01-00-0"]
+        assert "has not returned" in record.error
+        assert set(rig.locks.stuck()) == {"0000-01-00-0"}
         # Another process, as after a restart of the driver: the kernel has the lock.
         assert rig.in_a_process(told_that_it_is_locked) == 0
         other = rig.nic_claim("other", spare.name, vfs=2)
@@ -162,7 +162,7 @@ def test_a_virtual_machine_that_runs_on_blocks_only_its_own_device(rig: NicRig, 
         rig.unprepare(other)
     wait_until(lambda: unprepared(rig, ref), "the kernel to return", seconds=60)
     assert rig.setting(PF) == FOUND
-    assert failed_devices(rig.state) == {}
+    assert rig.locks.stuck() == {}
     assert rig.leftovers() == []
 
 

@@ -25,7 +25,6 @@ from dra_common.errors import (
 )
 from dra_common.garbage import Collector, Verdict, is_gone, judge
 from dra_common.model import ClaimRecord, ClaimRef, ContainerEdits, Phase, Plan
-from dra_common.recovery import failed_devices
 from dra_common.telemetry import Reason
 from dra_common.testing.bench import Bench, config, soon
 from dra_common.testing.knobs import Knob
@@ -165,11 +164,11 @@ def test_a_revert_that_fails_is_tried_again_after_pauses_that_double(
     assert tries == [1, 2, 4, 8, 16, 26, 36]
     assert len([line for line in caplog.messages if "claim not collected" in line]) == 1
     assert node.done("failed") == 1
-    assert failed_devices(node.bench.state) != {}
+    assert node.bench.tainted() != {}
     node.bench.driver.broken = set()
     node.passes(19)
     assert tries[7:] == [46]
-    assert failed_devices(node.bench.state) == {}
+    assert node.bench.tainted() == {}
     assert node.bench.leftovers() == []
 
 

@@ -13,7 +13,6 @@ from dra_common.inventory import (
     absent_taint,
     denied_taint,
     look,
-    revert_failed_taint,
     with_taints,
 )
 from dra_common.model import (
@@ -27,6 +26,7 @@ from dra_common.model import (
     Taint,
     TaintEffect,
 )
+from dra_common.taints import revert_failed_taint
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

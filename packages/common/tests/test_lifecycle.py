@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from dra_common.errors import DeviceHeld, DraError, HostError, StateError
 from dra_common.model import ClaimRecord, ClaimRef, Phase
-from dra_common.recovery import failed_devices
 from dra_common.testing.bench import Bench, config, soon
 from mortal import Life, calls, lives
 
@@ -135,11 +134,11 @@ def test_what_an_earlier_boot_did_is_not_reverted(bench: Bench, state: str) -> N
 
 def test_a_failed_claim_of_an_earlier_boot_no_longer_taints_its_device(bench: Bench) -> None:
     failed(bench, "one", "a")
-    assert list(failed_devices(bench.state)) == ["a"]
+    assert bench.tainted() == {"a": ["revert-failed"]}
     bench.reboot()
     bench.bell.reasons.clear()
     bench.recover()
-    assert failed_devices(bench.state) == {}
+    assert bench.tainted() == {}
     assert bench.bell.reasons, "the reconciler must hear of it, to lift the taint"
 
 
@@ -242,11 +241,11 @@ def test_the_first_error_is_told_when_undoing_fails_too(bench: Bench, fault: str
         bench.engine.prepare(ref, soon())
     assert record(bench, "one").phase is Phase.FAILED
     assert record(bench, "one").error
-    assert list(failed_devices(bench.state)) == ["a"]
+    assert bench.tainted() == {"a": ["revert-failed"]}
     bench.driver.broken = set()
     bench.engine.prepare(ref, soon())
     assert bench.level("a") == 5
-    assert failed_devices(bench.state) == {}
+    assert bench.tainted() == {}
 
 
 def test_the_first_error_is_told_when_the_failure_cannot_even_be_recorded(bench: Bench) -> None:
@@ -266,7 +265,7 @@ def test_only_devices_whose_hardware_was_to_be_changed_are_tainted(bench: Bench)
     bench.driver.broken = {"apply:a", "revert:a"}
     with pytest.raises(HostError):
         bench.engine.prepare(ref, soon())
-    assert list(failed_devices(bench.state)) == ["a"]
+    assert bench.tainted() == {"a": ["revert-failed"]}
 
 
 def test_a_claim_that_stays_failed_stays_tainted_while_it_is_tried_again(bench: Bench) -> None:
@@ -276,7 +275,7 @@ def test_a_claim_that_stays_failed_stays_tainted_while_it_is_tried_again(bench: 
     with Life().lived() as life, pytest.raises(HostError, match="revert"):
         bench.engine.unprepare(ref, soon())
     assert sum("rename" in call for call in life.log) <= 1
-    assert list(failed_devices(bench.state)) == ["a"]
+    assert bench.tainted() == {"a": ["revert-failed"]}
 
 
 @pytest.mark.parametrize("step", ["discover", "locks", "plan", "apply", "edits"])

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dra_common.inventory import absent_taint, cordoned_taint, revert_failed_taint
+from dra_common.inventory import absent_taint, cordoned_taint
 from dra_common.model import ClaimRecord, Device, Phase, Snapshot, Taint, TaintEffect
 from dra_common.monitoring import ClaimPhases, devices_by_health
+from dra_common.taints import revert_failed_taint
 from dra_common.testing.bench import Bench, soon
 
 DRIVER = "x.example.com"

@@ -24,7 +24,6 @@ from dra_common.model import (
     Plan,
     PlannedDevice,
 )
-from dra_common.recovery import failed_devices
 from dra_common.telemetry import Reason
 from dra_common.testing.bench import NODE, Bench, config, soon
 from mortal import Life, calls, lives
@@ -282,10 +281,10 @@ def test_a_revert_that_fails_again_is_left_for_later_and_the_others_go_on(bench:
     bench.driver.broken = {"revert:a"}
     recovered = bench.recover()
     assert (recovered.failed, recovered.undone) == (["uid-a"], ["uid-b"])
-    assert list(failed_devices(bench.state)) == ["a"]
+    assert bench.tainted() == {"a": ["revert-failed"]}
     bench.driver.broken = set()
     assert bench.recover().undone == ["uid-a"]
-    assert failed_devices(bench.state) == {}
+    assert bench.tainted() == {}
     assert bench.leftovers() == []
 
 
@@ -300,7 +299,7 @@ def test_what_failed_after_a_reboot_stays_promised(bench: Bench) -> None:
     bench.driver.broken = set()
     bench.start()
     bench.recover()
-    assert failed_devices(bench.state) == {}
+    assert bench.tainted() == {}
     with pytest.raises(DeviceHeld):
         bench.engine.prepare(bench.claim("two", "a"), soon())
     assert bench.engine.prepare(ref, soon()) == answer
@@ -333,7 +332,7 @@ def test_failed_devices_survive_a_restart_and_name_the_reason(bench: Bench) -> N
     with pytest.raises(HostError):
         bench.engine.prepare(ref, soon())
     bench.start()
-    assert "the knob is stuck" in failed_devices(bench.state)["a"]
+    assert bench.tainted() == {"a": ["revert-failed"]}
     ((reason, note),) = bench.told.events
     assert reason is Reason.REVERT_FAILED
     assert "claim default/one (uid uid-one): not given back: device a: revert: the knob is stuck" in note
@@ -413,7 +412,7 @@ def test_a_bug_of_a_driver_stops_neither_recovery_nor_the_start(
         recovered = bench.recover()
     assert (recovered.failed, recovered.kept) == (["uid-one"], ["uid-kept"])
     assert "Traceback" in caplog.text
-    assert list(failed_devices(bench.state)) == ["a", "b"]
+    assert bench.tainted() == {"a": ["revert-failed"], "b": ["revert-failed"]}
     bench.driver.broken = {"bug:discover:c"}
     assert bench.recover().failed == ["uid-kept"]
     bench.driver.broken = set()
@@ -472,7 +471,7 @@ def test_whatever_stands_in_the_folders_the_other_claims_are_served(
     bench.start()
     recovered = bench.recover()
     assert (recovered.undone, recovered.kept) == (["uid-one"], ["uid-kept"])
-    failed_devices(bench.state)
+    bench.tainted()
     assert bench.engine.prepare(kept, soon()) == answer
     bench.engine.prepare(wanted(bench), soon())
     for ref in (ONE, kept):

@@ -12,11 +12,20 @@ from dra_common.errors import HostError, HostNotFound
 from dra_common.host import RealHost, Roots
 from dra_common.ports import DeviceQuery
 from gpu_driver.device import Gpu
+from gpu_driver.driver import GpuDriver
+from gpu_driver.policy import GpuPolicy
 
 MIB = 1024 * 1024
 
 Answers = Mapping[tuple[str, str], bytes | int]
 """(node, name of the query) -> the kernel's bytes, or its errno."""
+
+
+def configured(**policy: object) -> GpuDriver:
+    """The driver with a policy of these fields."""
+    driver = GpuDriver()
+    driver.configure(GpuPolicy.model_validate(policy))
+    return driver
 
 
 def not_published(gpu: Gpu) -> Gpu:
@@ -32,6 +41,8 @@ def not_published(gpu: Gpu) -> Gpu:
         by_path=gpu.by_path,
         mei=gpu.mei,
         vfio=gpu.vfio,
+        vfio_nodes=gpu.vfio_nodes,
+        in_use=gpu.in_use,
         iommu_group=gpu.iommu_group,
     )
 

@@ -19,7 +19,14 @@ DRM = Gpu(
     mei=("mei1", "mei2"),
     iommu_group="14",
 )
-VFIO = Gpu("0000:03:00.0", "0x56c0", driver="vfio-pci", vfio="vfio0", iommu_group="14")
+VFIO = Gpu(
+    "0000:03:00.0",
+    "0x56c0",
+    driver="vfio-pci",
+    vfio="vfio0",
+    vfio_nodes=("vfio/14", "vfio/devices/vfio0"),
+    iommu_group="14",
+)
 
 
 def answer(*ids: str, device: str = NAME) -> tuple[PreparedDevice, ...]:
@@ -48,6 +55,7 @@ def test_a_gpu_that_was_given_to_a_virtual_machine_is_its_vfio_nodes() -> None:
         "/dev/vfio/14",
         "/dev/vfio/vfio",
         "/dev/vfio/devices/vfio0",
+        "/dev/iommu",
     ]
 
 

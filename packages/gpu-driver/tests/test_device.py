@@ -176,22 +176,36 @@ def test_millicores_are_always_a_thousand() -> None:
 # --------------------------------------------------------------------------- taints
 
 
+def taint(key: str, value: str = "") -> Taint:
+    return Taint(f"gpu.intel.com/{key}", TaintEffect.NO_SCHEDULE, value)
+
+
+VFIO = {"driver": "vfio-pci", "card": ""}
+
+
 @pytest.mark.parametrize(
-    ("changes", "taints"),
+    ("changes", "manage", "taints"),
     [
-        ({}, ()),
-        ({"driver": "xe"}, ()),
-        ({"driver": ""}, (Taint("gpu.intel.com/unbound", TaintEffect.NO_SCHEDULE),)),
-        ({"driver": "vfio-pci"}, (Taint("gpu.intel.com/not-drm", TaintEffect.NO_SCHEDULE, "vfio-pci"),)),
-        ({"card": ""}, (Taint("gpu.intel.com/not-drm", TaintEffect.NO_SCHEDULE, "i915"),)),
+        ({}, True, ()),
+        ({"driver": "xe"}, False, ()),
+        ({"card": ""}, True, (taint("unhealthy", "no-drm-card"),)),
+        ({"driver": "", "bindable": True}, True, ()),
+        ({"driver": "", "bindable": True}, False, (taint("unbound"),)),
+        ({"driver": ""}, True, (taint("unbound"),)),
+        ({**VFIO, "bindable": True}, True, ()),
+        ({**VFIO, "bindable": True}, False, (taint("unexpected-driver", "vfio-pci"),)),
+        (VFIO, True, (taint("unexpected-driver", "vfio-pci"),)),
+        ({**VFIO, "bindable": True, "in_use": True}, True, (taint("busy"),)),
+        ({"driver": "pci-stub", "bindable": True}, True, (taint("unexpected-driver", "pci-stub"),)),
     ],
 )
 def test_the_scheduler_is_kept_from_what_prepare_would_refuse(
-    changes: dict[str, object], taints: tuple[Taint, ...]
+    changes: dict[str, object],
+    manage: bool,  # noqa: FBT001 - a parameter of the test
+    taints: tuple[Taint, ...],
 ) -> None:
     gpu = replace(FLEX, **changes)  # type: ignore[arg-type]
-    assert to_device(gpu).taints == taints
-    assert gpu.drm is (not taints)
+    assert to_device(gpu, manage=manage).taints == taints
 
 
 # --------------------------------------------------------------------------- order and description
@@ -248,6 +262,9 @@ def test_a_description_is_json_and_holds_every_fact() -> None:
         "num_vfs": 4,
         "vf_autoprobe": True,
         "sriov": True,
+        "bindable": False,
+        "in_use": False,
+        "vfio_nodes": [],
         "card": "card1",
         "render": "renderD128",
         "by_path": ["card", "render"],

@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import pytest
@@ -31,12 +32,14 @@ from dra_common.slices import ServerFeatures, to_slices
 from dra_common.testing.allocator import Allocation, Allocator, Unsatisfiable
 from dra_common.testing.apiserver import FakeApiServer
 from gpu_driver.__main__ import DEFINITION
-from gpu_driver.device import Gpu
+from gpu_driver.config import GpuConfig
+from gpu_driver.device import Gpu, Surroundings
 from gpu_driver.driver import NAME, GpuDriver
 from gpu_driver.policy import KIND, GpuPolicy
 from gpu_driver.products import product
 from gpu_driver.simulation import SIMULATION
 from gpu_nodes import running, short_folder
+from gpu_trees import configured
 from pages import DOCS, PAGES, ROOT, Block, blocks, fits, messages
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
@@ -365,12 +368,19 @@ def _request() -> Mapping[str, Any]:
 Producer = Callable[[Path], str]
 
 
-def refused(gpu: str) -> Producer:
+def refused(
+    gpu: str, *, manage: bool = True, binding: Literal["drm", "vfio"] = "drm", **changes: Any
+) -> Producer:
+    """What a claim for this GPU is told when these facts of it are different."""
+
     def produce(root: Path) -> str:
         with Simulator(SIMULATION, find_profile(SIMULATION, "unbound-and-vfio"), root):
-            hardware: Mapping[str, Gpu] = DRIVER.discover(SimulatedHost(root), only=[gpu]).hardware
+            wanted = Wanted(Allocated("gpu", "node-1", gpu), {"GpuConfig": GpuConfig(binding=binding)})
+            found = DRIVER.discover(SimulatedHost(root), only=[gpu]).hardware
+            hardware = DRIVER.examine([wanted], found, SimulatedHost(root))
+        altered = {gpu: replace(hardware[gpu], **changes)}
         with pytest.raises(DeviceRefused) as caught:
-            DRIVER.plan([Wanted(Allocated("gpu", "node-1", gpu))], hardware, {})
+            configured(manage_binding=manage).plan([wanted], altered, {})
         return str(caught.value)
 
     return produce
@@ -391,13 +401,28 @@ def problem(part: str, damage: str = "") -> Producer:
     return produce
 
 
+_B60, _VFIO = "0000-20-00-0-0xe211", "0000-22-00-0-0x56c0"
 PRODUCERS: Mapping[str, Producer] = {
-    "device <device> cannot be prepared for DRM: it is not bound to any kernel driver": refused(
-        "0000-21-00-0-0x56a0"
+    "device <device> cannot be prepared for <use>: it is bound to <driver>, which somebody has a reason for": refused(
+        _VFIO, driver="pci-stub"
     ),
-    "device <device> cannot be prepared for DRM: it is bound to <driver>, which has no DRM nodes": refused(
-        "0000-22-00-0-0x56c0"
+    "device <device> cannot be prepared for <use>: it is bound to <driver>, and a virtual machine that is not of a "
+    "claim has it open": refused(_VFIO, in_use=True),
+    "device <device> cannot be prepared for <use>: it is bound to <driver>": refused(_VFIO, manage=False),
+    "device <device> cannot be prepared for <use>: no kernel driver is known for this product": refused(
+        "0000-23-00-0-0xfffe"
     ),
+    "device <device> cannot be prepared for <use>: the kernel driver <driver> is not loaded": refused(
+        _VFIO, around=Surroundings()
+    ),
+    "device <device> cannot be prepared for VFIO: it is in no IOMMU group": refused(
+        _B60, binding="vfio", iommu_group=""
+    ),
+    "device <device> cannot be prepared for VFIO: in its IOMMU group <group> are also <addresses>": refused(
+        _B60, binding="vfio", around=Surroundings(neighbours=("0000:03:00.0",))
+    ),
+    "device <device> cannot be prepared for VFIO: it has <n> virtual functions, which would go with its kernel "
+    "driver": refused(_B60, binding="vfio", around=Surroundings(drivers=frozenset({"vfio-pci"}), vfs=2)),
     "device <device> cannot be prepared for DRM: <driver> is bound to it, but made no DRM card": refused(
         "0000-25-00-0-0xe212"
     ),

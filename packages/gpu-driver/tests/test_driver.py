@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from dra_common.driver import Driver, Wanted
 from dra_common.errors import DeviceRefused, HostError
 from dra_common.model import Allocated, Plan, PlannedDevice
-from gpu_driver.device import Gpu
+from gpu_driver.device import Gpu, Surroundings
 from gpu_driver.driver import GpuDriver
-from gpu_trees import SysTree
+from gpu_trees import SysTree, configured
 
 DRIVER: Driver[Gpu] = GpuDriver()
 PF, VF = "0000-4d-00-0-0x56c0", "0000-4d-00-1-0x56c0"
@@ -21,7 +22,9 @@ def wanted(name: str, *, admin: bool = False) -> Wanted:
 def test_names_that_manifests_and_nodes_rely_on() -> None:
     assert DRIVER.name == "gpu.intel.com"
     assert (DRIVER.cdi_vendor, DRIVER.cdi_classes) == ("intel.com", ("gpu", "gpu-mei"))
-    assert DRIVER.config_kinds == ()
+    assert [(kind.api_version, kind.kind) for kind in DRIVER.config_kinds] == [
+        ("gpu.intel.com/v1alpha1", "GpuConfig")
+    ]
     assert set(DRIVER.uevent_subsystems) == {"pci", "drm", "mei"}
 
 
@@ -47,8 +50,8 @@ def test_the_published_order_does_not_depend_on_the_mappings(flex_tree: SysTree)
 def test_from_a_claim_to_container_edits(flex_tree: SysTree) -> None:
     host = flex_tree.host
     want = wanted(PF)
-    assert DRIVER.locks(want) == ()
     hardware = DRIVER.discover(host, [PF]).hardware
+    assert DRIVER.locks(want, hardware[PF]) == ()
     plan = DRIVER.plan([want], hardware, {})
     DRIVER.apply(plan, host)
     DRIVER.apply(plan, host)
@@ -74,10 +77,12 @@ def test_hardware_is_never_written(flex_tree: SysTree, monkeypatch: pytest.Monke
 def test_refusals_reach_the_caller(flex_tree: SysTree) -> None:
     host = flex_tree.host
     hardware = DRIVER.discover(host).hardware
-    with pytest.raises(DeviceRefused, match="vfio-pci"):
-        DRIVER.plan([wanted(VF)], hardware, {})
+    with pytest.raises(DeviceRefused, match="it is bound to vfio-pci"):
+        configured(manage_binding=False).plan(
+            [wanted(VF)], {VF: replace(hardware[VF], around=Surroundings())}, {}
+        )
     newer = Plan((PlannedDevice(Allocated("r", "node-1", PF), undo={"numvfs": 4}),))
-    with pytest.raises(DeviceRefused, match=PF):
+    with pytest.raises(HostError, match=PF):
         DRIVER.apply(newer, host)
     with pytest.raises(HostError, match=PF):
         DRIVER.revert(newer, host, frozenset())

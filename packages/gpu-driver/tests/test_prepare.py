@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from dra_common.driver import Wanted
 from dra_common.errors import DeviceRefused, HostError
 from dra_common.model import Allocated, ContainerEdits, DeviceNode, Mount, Plan, PlannedDevice
 from gpu_driver import prepare
-from gpu_driver.device import Gpu
+from gpu_driver.config import GpuConfig
+from gpu_driver.device import Gpu, Surroundings
 from gpu_driver.products import product
+from gpu_trees import SysTree
+from pydantic import JsonValue
 
 FLEX = Gpu(
     "0000:4d:00.0",
@@ -21,21 +25,35 @@ FLEX = Gpu(
     mei=("mei1", "mei2"),
 )
 B60 = Gpu("0000:18:00.0", "0xe211", product("0xe211"), driver="xe", card="card2", render="renderD129")
-UNBOUND = replace(B60, driver="", card="", render="")
-VFIO = replace(B60, driver="xe-vfio-pci", card="", render="", vfio="vfio0", mei=("mei1",))
+AROUND = Surroundings(drivers=frozenset({"i915", "xe", "vfio-pci", "xe-vfio-pci"}))
+UNBOUND = replace(B60, driver="", card="", render="", around=AROUND)
+VFIO = replace(UNBOUND, driver="xe-vfio-pci", vfio="vfio0", mei=("mei1",), iommu_group="14")
+GROUPED = replace(FLEX, iommu_group="22", around=AROUND)
 
 
-def wanted(gpu: Gpu, *, admin: bool = False) -> Wanted:
-    return Wanted(Allocated("request", "node-1", gpu.name, admin_access=admin))
+def wanted(gpu: Gpu, *, admin: bool = False, device_class: str = "", **config: Any) -> Wanted:
+    allocated = Allocated("request", "node-1", gpu.name, admin_access=admin)
+    return Wanted(allocated, {"GpuConfig": GpuConfig(**config)}, device_class)
 
 
 def hardware(*gpus: Gpu) -> dict[str, Gpu]:
     return {gpu.name: gpu for gpu in gpus}
 
 
-def planned(gpu: Gpu, *, admin: bool = False) -> PlannedDevice:
-    (device,) = prepare.plan([wanted(gpu, admin=admin)], hardware(gpu)).devices
+def planned(gpu: Gpu, *, manage: bool = True, **more: Any) -> PlannedDevice:
+    (device,) = prepare.plan([wanted(gpu, **more)], hardware(gpu), manage=manage).devices
     return device
+
+
+def vfio(gpu: Gpu, **more: Any) -> PlannedDevice:
+    return planned(gpu, binding="vfio", **more)
+
+
+def refused(gpu: Gpu, **more: Any) -> DeviceRefused:
+    with pytest.raises(DeviceRefused) as caught:
+        planned(gpu, **more)
+    assert f"device {gpu.name} cannot be prepared for " in caught.value.message
+    return caught.value
 
 
 # --------------------------------------------------------------------------- plan
@@ -43,64 +61,145 @@ def planned(gpu: Gpu, *, admin: bool = False) -> PlannedDevice:
 
 def test_a_plan_for_drm_changes_nothing() -> None:
     items = [wanted(FLEX), wanted(B60)]
-    plan = prepare.plan(items, hardware(FLEX, B60))
+    plan = prepare.plan(items, hardware(FLEX, B60), manage=True)
     assert [device.allocated for device in plan.devices] == [item.allocated for item in items]
     assert [device.undo for device in plan.devices] == [None, None]
     assert plan.parents == ()
 
 
+def test_a_plan_says_what_was_found_and_what_it_becomes() -> None:
+    before = replace(GROUPED, around=replace(AROUND, override="i915"))
+    device = vfio(before)
+    assert device.undo == {
+        "before": {"driver": "i915", "override": "i915"},
+        "after": {"driver": "vfio-pci", "override": "vfio-pci"},
+        "keep": False,
+    }
+    assert (device.parents, device.options) == (("0000-4d-00-0",), {"iommu": "both"})
+    assert planned(UNBOUND).undo == {
+        "before": {"driver": "", "override": ""},
+        "after": {"driver": "xe", "override": ""},
+        "keep": False,
+    }
+
+
+def test_the_variant_of_vfio_for_xe_is_taken_where_the_kernel_has_it() -> None:
+    gpu = replace(UNBOUND, iommu_group="14")
+    assert vfio(gpu).undo["after"]["driver"] == "xe-vfio-pci"  # type: ignore[index, call-overload]
+    older = replace(gpu, around=replace(AROUND, drivers=frozenset({"xe", "vfio-pci"})))
+    assert vfio(older).undo["after"]["driver"] == "vfio-pci"  # type: ignore[index, call-overload]
+
+
+def test_a_gpu_that_is_bound_as_asked_is_locked_and_left_alone() -> None:
+    device = vfio(replace(VFIO, around=AROUND))
+    assert (device.undo, device.parents) == (None, ("0000-18-00-0",))
+
+
+def test_the_configuration_is_worth_more_than_the_name_of_the_class() -> None:
+    name = "gpu-vfio.intel.com"
+    assert planned(GROUPED, device_class=name).options == {"iommu": "both"}
+    assert planned(GROUPED, device_class=name, binding="drm").options is None
+    assert planned(GROUPED, device_class="mine.example.com", binding="vfio").options == {"iommu": "both"}
+
+
 def test_one_bad_device_refuses_the_claim() -> None:
-    with pytest.raises(DeviceRefused, match=UNBOUND.name):
-        prepare.plan([wanted(FLEX), wanted(UNBOUND)], hardware(FLEX, UNBOUND))
+    bad = replace(UNBOUND, driver="pci-stub")
+    with pytest.raises(DeviceRefused, match=bad.name):
+        prepare.plan([wanted(FLEX), wanted(bad)], hardware(FLEX, bad), manage=True)
 
 
 @pytest.mark.parametrize(
     ("gpu", "why", "cure"),
     [
-        (UNBOUND, "it is not bound to any kernel driver", "bind it to xe"),
-        (VFIO, "it is bound to xe-vfio-pci, which has no DRM nodes", "bind it to xe"),
-        (replace(FLEX, driver="vfio-pci", card=""), "bound to vfio-pci", "bind it to i915"),
-        (replace(FLEX, driver="pci-stub", card=""), "bound to pci-stub", "bind it to i915"),
+        (replace(UNBOUND, driver="pci-stub"), "bound to pci-stub, which somebody", "bind it to xe, by hand"),
         (replace(B60, card=""), "xe is bound to it, but made no DRM card", "see the kernel log"),
-        (
-            Gpu("0000:18:00.0", "0xfffe"),
-            "not bound to any kernel driver",
-            "that supports this product (i915 or xe)",
-        ),
+        (replace(VFIO, in_use=True), "a virtual machine that is not of a claim", "end the virtual machine"),
+        (replace(UNBOUND, around=Surroundings()), "kernel driver xe is not loaded", "load the kernel module"),
+        (Gpu("0000:18:00.0", "0xfffe", around=AROUND), "no kernel driver is known", "bind one by hand"),
     ],
 )
-def test_a_refusal_names_device_driver_cause_and_cure(gpu: Gpu, why: str, cure: str) -> None:
-    with pytest.raises(DeviceRefused) as caught:
-        planned(gpu)
-    assert f"device {gpu.name} cannot be prepared" in caught.value.message
-    assert why in caught.value.message
-    assert cure in caught.value.cure
+def test_a_refusal_of_drm_names_device_cause_and_cure(gpu: Gpu, why: str, cure: str) -> None:
+    error = refused(gpu)
+    assert why in error.message
+    assert cure in error.cure
 
 
-@pytest.mark.parametrize("gpu", [FLEX, UNBOUND, VFIO, replace(B60, card="")])
-def test_admin_access_is_never_refused_and_changes_nothing(gpu: Gpu) -> None:
-    device = planned(gpu, admin=True)
+@pytest.mark.parametrize(
+    ("gpu", "why", "cure"),
+    [
+        (replace(GROUPED, iommu_group=""), "it is in no IOMMU group", "enable the IOMMU"),
+        (
+            replace(GROUPED, around=replace(AROUND, neighbours=("0000:4e:00.0", "0000:4f:00.0"))),
+            "in its IOMMU group 22 are also 0000:4e:00.0, 0000:4f:00.0",
+            "allowSharedGroup",
+        ),
+        (replace(GROUPED, around=replace(AROUND, vfs=2)), "it has 2 virtual functions", "sriov_numvfs"),
+        (replace(VFIO, in_use=True), "a virtual machine that is not of a claim", "end the virtual machine"),
+        (replace(GROUPED, around=Surroundings()), "vfio-pci is not loaded", "load the kernel module"),
+    ],
+)
+def test_a_refusal_of_vfio_names_device_cause_and_cure(gpu: Gpu, why: str, cure: str) -> None:
+    error = refused(gpu, binding="vfio")
+    assert why in error.message
+    assert cure in error.cure
+
+
+def test_an_administrator_may_give_devices_of_a_shared_group() -> None:
+    gpu = replace(GROUPED, around=replace(AROUND, neighbours=("0000:4e:00.0",)))
+    assert vfio(gpu, allowSharedGroup=True).undo
+
+
+@pytest.mark.parametrize("more", [{"binding": "vfio"}, {"binding": "drm"}])
+def test_without_leave_no_kernel_driver_is_changed(more: dict[str, str]) -> None:
+    gpu = GROUPED if more["binding"] == "vfio" else replace(VFIO, around=AROUND)
+    error = refused(gpu, manage=False, **more)
+    assert "it is bound to" in error.message
+    assert "--manage-binding" in error.cure
+
+
+@pytest.mark.parametrize("gpu", [FLEX, UNBOUND, VFIO, replace(B60, card=""), replace(VFIO, in_use=True)])
+@pytest.mark.parametrize("binding", ["drm", "vfio"])
+def test_admin_access_is_never_refused_and_changes_nothing(gpu: Gpu, binding: str) -> None:
+    device = planned(gpu, admin=True, binding=binding)
     assert (device.undo, device.parents) == (None, ())
+    assert prepare.locks(wanted(gpu, admin=True, binding=binding), gpu) == ()
 
 
 # --------------------------------------------------------------------------- apply and revert
 
 
-def test_nothing_to_do_is_done() -> None:
-    plan = prepare.plan([wanted(FLEX)], hardware(FLEX))
-    prepare.check_nothing_to_apply(plan)
-    prepare.check_nothing_to_revert(plan)
-    prepare.check_nothing_to_revert(Plan((PlannedDevice(Allocated("r", "node-1", "gone"), undo={}),)))
+def test_nothing_to_do_is_done(flex_tree: SysTree) -> None:
+    plan = prepare.plan([wanted(FLEX)], hardware(FLEX), manage=True)
+    prepare.apply(plan, flex_tree.host)
+    prepare.revert(plan, flex_tree.host)
 
 
-def test_a_newer_versions_plan_is_neither_applied_nor_forgotten() -> None:
-    plan = Plan((planned(FLEX), PlannedDevice(wanted(B60).allocated, undo={"rebind": "xe"})))
-    with pytest.raises(DeviceRefused, match=B60.name) as refused:
-        prepare.check_nothing_to_apply(plan)
-    assert "upgrade" in refused.value.cure
-    with pytest.raises(HostError, match=B60.name) as kept:
-        prepare.check_nothing_to_revert(plan)
-    assert "version" in kept.value.cure
+@pytest.mark.parametrize(
+    "undo", [{}, {"rebind": "xe"}, {"before": {}, "after": {}, "keep": False, "more": 1}]
+)
+def test_a_newer_versions_plan_is_neither_applied_nor_forgotten(
+    flex_tree: SysTree, undo: dict[str, JsonValue]
+) -> None:
+    plan = Plan((planned(FLEX), PlannedDevice(wanted(B60).allocated, undo=undo)))
+    for step in (prepare.apply, prepare.revert):
+        with pytest.raises(HostError, match=B60.name) as kept:
+            step(plan, flex_tree.host)
+        assert "version" in kept.value.cure
+
+
+# --------------------------------------------------------------------------- what outsiders did
+
+
+def test_a_prepared_device_with_another_kernel_driver_is_tainted() -> None:
+    def taints(device: PlannedDevice, gpu: Gpu) -> list[tuple[str, str]]:
+        return [(taint.key, taint.value) for taint in prepare.estranged(device, gpu)]
+
+    assert taints(planned(FLEX), FLEX) == []
+    assert taints(vfio(replace(VFIO, around=AROUND)), replace(VFIO, driver="vfio-pci")) == []
+    key = "gpu.intel.com/unexpected-driver"
+    assert taints(planned(FLEX), VFIO) == [(key, "xe-vfio-pci")]
+    assert taints(vfio(GROUPED), GROUPED) == [(key, "i915")]
+    assert taints(planned(FLEX), UNBOUND) == [(key, "none")]
 
 
 # --------------------------------------------------------------------------- edits

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from dra_common.driver import Published
-from dra_common.inventory import Inventory, cordoned_taint, revert_failed_taint
+from dra_common.inventory import Inventory, cordoned_taint
 from dra_common.model import Attribute, Device, Taint, Version
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
+from dra_common.taints import busy_taint, revert_failed_taint
 from gpu_driver.driver import NAME, GpuDriver
 from gpu_driver.products import FAMILIES, PRODUCTS
 from gpu_driver.simulation import SIMULATION
 from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, TAINTS
+from gpu_trees import configured
 
 TYPES: Mapping[str, type] = {"string": str, "bool": bool, "int": int, "version": Version}
 
@@ -28,7 +30,9 @@ def machines() -> Mapping[str, Published]:
     for name in SIMULATION.profiles:
         root = Path(tempfile.mkdtemp(prefix="gpu"))
         with Simulator(SIMULATION, find_profile(SIMULATION, name), root):
-            found[name] = driver.publish(driver.discover(SimulatedHost(root)).hardware)
+            hardware = driver.discover(SimulatedHost(root)).hardware
+            found[name] = driver.publish(hardware)
+            found[f"{name}, kernel drivers left alone"] = configured(manage_binding=False).publish(hardware)
         shutil.rmtree(root)
     return found
 
@@ -47,7 +51,7 @@ def in_trouble(machines: Mapping[str, Published]) -> tuple[Device, ...]:
     snapshot = inventory.update(
         replace(published, devices=(second,), denied=frozenset({second.name})),
         {second.name},
-        {second.name: (revert_failed_taint(NAME), cordoned_taint(NAME, "why"))},
+        {second.name: (revert_failed_taint(NAME), busy_taint(NAME), cordoned_taint(NAME, "why"))},
     )
     assert snapshot is not None
     assert {device.name for device in snapshot.devices} == {first.name, second.name}

@@ -51,6 +51,13 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* "true" if kernel drivers are changed on any node: only then may the driver write to the host's sysfs. */}}
+{{- define "driver.managesBinding" -}}
+{{- $manages := dig "manageBinding" true .Values.config -}}
+{{- range dig "nodes" list .Values.config }}{{ $manages = or $manages (dig "manageBinding" false .) }}{{ end -}}
+{{- $manages -}}
+{{- end }}
+
 {{- define "driver.scheduling" -}}
 nodeSelector:
   kubernetes.io/os: linux

@@ -45,7 +45,19 @@ def read_allocation(raw: Mapping[str, Any], ref: ClaimRef, *, driver: str, pool:
         for entry in _entries(devices.get("config"))
         if _mapping(entry.get("opaque")).get("driver") == driver
     )
-    return Claim(ref, results, configs)
+    return Claim(ref, results, configs, _classes(raw))
+
+
+def _classes(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Return the DeviceClass of each request and subrequest; one that is not of the documented shape has none."""
+    devices = _mapping(_mapping(raw.get("spec")).get("devices"))
+    found = {}
+    for request in _entries(devices.get("requests")):
+        name = str(request.get("name", ""))
+        found[name] = _mapping(request.get("exactly")).get("deviceClassName")
+        for sub in _entries(request.get("firstAvailable")):
+            found[f"{name}/{sub.get('name', '')}"] = sub.get("deviceClassName")
+    return {name: device_class for name, device_class in found.items() if isinstance(device_class, str)}
 
 
 def _result(entry: Mapping[str, Any], ref: ClaimRef, pool: str) -> Allocated:

@@ -45,11 +45,12 @@ from dra_common.predecessor import PreparedClaims
 from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
 from dra_common.reconciler import Reconciler, Timing
-from dra_common.recovery import Recovery, failed_taints
+from dra_common.recovery import Recovery
 from dra_common.reload import Configuration
 from dra_common.settings import Settings
 from dra_common.slicer import Slicer
 from dra_common.stores import cordons_folder, data_folder, open_locks, open_state, turn_file
+from dra_common.taints import busy_taints, claim_taints
 from dra_common.takeover import Pause, adopt_claims, wait_for_rivals
 from dra_common.telemetry import (
     CLAIMS,
@@ -237,7 +238,8 @@ class App:
             publish=slicer.take,
             held=lambda: {device for device, _ in self._state.holds.holders()},
             taints=(
-                lambda _: failed_taints(self._state, self._driver.name),
+                partial(claim_taints, self._driver, self._state.records, self._host.boot_id()),
+                partial(busy_taints, self._driver, self._locks),
                 CordonTaints(FileCordons(cordons_folder(self._data)), self._driver.name),
             ),
             seen=self._health.seen if self._health else lambda _: None,

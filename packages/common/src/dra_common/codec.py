@@ -23,6 +23,8 @@ from dra_common.model import SCHEMA, ClaimRecord, ParentMode
 
 _UNKNOWN, _ADOPTED = "unknown", "adopted"
 
+_ADDED = ("use", "options")
+
 R = TypeVar("R", ClaimRecord, ParentMode)
 
 
@@ -82,8 +84,9 @@ def _silent(record: ClaimRecord) -> Mapping[str, Any]:
     silent: dict[str, Any] = {_UNKNOWN: True}
     if not record.adopted:
         silent[_ADOPTED] = True
-    if not record.plan.uses:
-        silent["plan"] = {"devices": {"__all__": {"use"}}}
+    added = {name for name in _ADDED if not any(getattr(device, name) for device in record.plan.devices)}
+    if added:
+        silent["plan"] = {"devices": {"__all__": added}}
     return silent
 
 

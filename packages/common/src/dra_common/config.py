@@ -22,13 +22,14 @@ _ENVELOPE = ("apiVersion", "kind")
 def configure(claim: Claim, kinds: Sequence[ConfigKind]) -> tuple[Wanted, ...]:
     """Give every allocation result its configuration. Raises ConfigError naming claim, source, kind and field."""
     decoded = [(entry, *_decode(entry, kinds, claim)) for entry in claim.configs]
-    return tuple(_wanted(result, decoded, kinds) for result in claim.results)
+    return tuple(_wanted(result, decoded, kinds, claim) for result in claim.results)
 
 
 def _wanted(
     result: Allocated,
     decoded: Iterable[tuple[OpaqueConfig, ConfigKind, OpaqueParameters]],
     kinds: Sequence[ConfigKind],
+    claim: Claim,
 ) -> Wanted:
     fields: dict[str, dict[str, Any]] = {kind.kind: {} for kind in kinds}
     models = {kind.kind: kind.model for kind in kinds}
@@ -38,7 +39,8 @@ def _wanted(
             fields[kind.kind].update(
                 {name: getattr(parameters, name) for name in parameters.model_fields_set}
             )
-    return Wanted(result, {name: model.model_construct(**fields[name]) for name, model in models.items()})
+    merged = {name: model.model_construct(**fields[name]) for name, model in models.items()}
+    return Wanted(result, merged, claim.classes.get(result.request, ""))
 
 
 def _decode(
@@ -73,8 +75,9 @@ def _refuse_admin_fields(
     if entry.source == "FromClass":
         return
     for name in sorted(parameters.model_fields_set):
-        if any(isinstance(mark, AdminOnly) for mark in kind.model.model_fields[name].metadata):
-            msg = f"{_where(entry, claim)}: {kind.kind} field {name} may be set in the DeviceClass only"
+        field = kind.model.model_fields[name]
+        if any(isinstance(mark, AdminOnly) for mark in field.metadata):
+            msg = f"{_where(entry, claim)}: {kind.kind} field {field.alias or name} may be set in the DeviceClass only"
             raise ConfigError(
                 msg, cure="remove it from the claim, or ask an administrator for a DeviceClass with it"
             )
@@ -94,5 +97,5 @@ def _where(entry: OpaqueConfig, claim: Claim) -> str:
 
 
 def _allowed(kind: ConfigKind) -> str:
-    fields = ", ".join(sorted(kind.model.model_fields))
+    fields = ", ".join(sorted(field.alias or name for name, field in kind.model.model_fields.items()))
     return f"{kind.kind} has the fields {fields}" if fields else f"{kind.kind} has no fields"

@@ -19,6 +19,7 @@ from dra_common.model import (
     Plan,
     PlannedDevice,
     PreparedDevice,
+    Taint,
 )
 from dra_common.policy import DriverPolicy, PolicyKind
 from dra_common.ports import Host
@@ -56,10 +57,14 @@ class ConfigKind:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One allocation result with its configuration: kind -> parameters, merged, defaults filled in."""
+    """One allocation result with its configuration: kind -> parameters, merged, defaults filled in.
+
+    ``device_class`` is the name of the DeviceClass that was asked for; empty = not known.
+    """
 
     allocated: Allocated
     config: Mapping[str, OpaqueParameters] = field(default_factory=dict)
+    device_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,24 @@ class Driver(Protocol[H]):
     def publish(self, hardware: Mapping[str, H]) -> Published:
         """Turn hardware into what the scheduler sees."""
 
-    def locks(self, wanted: Wanted) -> tuple[str, ...]:
-        """Name the hardware parents that must be locked before hardware is read for this result."""
+    def locks(self, wanted: Wanted, hardware: H) -> tuple[str, ...]:
+        """Name the hardware parents that must be locked before a plan for this result is made; pure.
+
+        ``hardware`` was read without them, and is read again under them. None = as it is, nothing has to be changed.
+        """
+
+    def parent(self, hardware: H) -> str:
+        """Name the hardware parent whose lock a change of this device needs; pure."""
+
+    def estranged(self, device: PlannedDevice, hardware: H) -> tuple[Taint, ...]:
+        """Say that a device is no longer as its prepared claim needs it, since an outsider has changed it; pure."""
+
+    def examine(self, wanted: Sequence[Wanted], hardware: Mapping[str, H], host: Host) -> Mapping[str, H]:
+        """Read what only a plan for these results needs of their devices, under the locks of their parents.
+
+        What takes long, or may block, is read here and only if it is needed; :meth:`discover` reads the rest. Raises
+        HostError.
+        """
 
     def plan(
         self, wanted: Sequence[Wanted], hardware: Mapping[str, H], modes: Mapping[str, ParentMode]

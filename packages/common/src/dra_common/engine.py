@@ -7,7 +7,7 @@ all on disk, are what keeps them apart, within this process and between two.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic
@@ -15,8 +15,8 @@ from typing import Generic
 from dra_common.allocation import check_uid, read_allocation
 from dra_common.config import configure
 from dra_common.deadline import Deadline
-from dra_common.driver import Driver, H
-from dra_common.errors import ClaimError
+from dra_common.driver import Driver, H, Wanted
+from dra_common.errors import ClaimError, DeviceRefused
 from dra_common.lifecycle import Lifecycle
 from dra_common.log import annotate
 from dra_common.model import Claim, ClaimRecord, ClaimRef, Phase, PreparedDevice
@@ -118,15 +118,32 @@ class Engine(Generic[H]):
         # Once unprepared, a claim may get another answer; before that it never does.
         before = record if record and record.phase is not Phase.UNPREPARING else None
         wanted = configure(claim, self.driver.config_kinds)
-        parents = [parent for one in wanted for parent in self.driver.locks(one)]
+        hardware = self._hardware(claim)
+        parents = self._parents(wanted, hardware)
         with self.locks.parents(parents, deadline):
-            devices = frozenset(result.device for result in claim.results)
-            hardware = self.lifecycle.hardware(devices, claim.ref) if devices else {}
-            modes = self.lifecycle.modes.open_to(claim.ref.uid, set(parents))
+            if parents:  # what was read without their locks was no more than a hint
+                hardware = self._hardware(claim)
+                _require(claim, parents, self._parents(wanted, hardware))
+            hardware = self.lifecycle.examine(wanted, hardware)
+            modes = self.lifecycle.modes.open_to(claim.ref.uid, parents)
             plan = self.driver.plan(wanted, hardware, modes)
             self.lifecycle.modes.check(claim.ref, plan, modes)
             prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, before)
         return prepared.answer
+
+    def _hardware(self, claim: Claim) -> Mapping[str, H]:
+        devices = frozenset(result.device for result in claim.results)
+        return self.lifecycle.hardware(devices, claim.ref) if devices else {}
+
+    def _parents(self, wanted: Iterable[Wanted], hardware: Mapping[str, H]) -> frozenset[str]:
+        each = (self.driver.locks(one, hardware[one.allocated.device]) for one in wanted)
+        return frozenset(parent for parents in each for parent in parents)
+
+
+def _require(claim: Claim, locked: frozenset[str], needed: frozenset[str]) -> None:
+    if missing := sorted(needed - locked):
+        msg = f"claim {claim.ref}: hardware {missing[0]} has changed while its lock was waited for"
+        raise DeviceRefused(msg, cure="it is tried again")
 
 
 def _annotate(devices: Iterable[str]) -> None:

@@ -25,9 +25,6 @@ ABSENT = "absent"
 DENIED = "denied"
 """``<driver>/denied``: the operator does not want the device to be offered; it goes when its claim gives it back."""
 
-REVERT_FAILED = "revert-failed"
-"""``<driver>/revert-failed``: a claim could not be undone, so the hardware is not in the state it is described in."""
-
 CORDONED = "cordoned"
 """``<driver>/cordoned``: an operator wants no new claim on the device."""
 
@@ -60,14 +57,6 @@ def denied_taint(driver: str) -> Taint:
     NoSchedule: whoever has it keeps it.
     """
     return Taint(f"{driver}/{DENIED}", TaintEffect.NO_SCHEDULE)
-
-
-def revert_failed_taint(driver: str) -> Taint:
-    """Return the taint of the devices of a failed claim.
-
-    NoSchedule: nothing new may get the device; whoever shares its parent goes on.
-    """
-    return Taint(f"{driver}/{REVERT_FAILED}", TaintEffect.NO_SCHEDULE)
 
 
 def cordoned_taint(driver: str, why: str = "") -> Taint:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
-from dra_common.driver import Driver, H
+from dra_common.driver import Driver, H, Wanted
 from dra_common.errors import CorruptRecord, DeviceHeld, DeviceRefused, DeviceUnknown, DraError, StateError
 from dra_common.model import (
     Allocated,
@@ -108,6 +108,10 @@ class Lifecycle(Generic[H]):
             msg = f"claim {ref}: device {missing[0]} is not on this node: {why}"
             raise DeviceUnknown(msg, cure="see the published devices; re-create the claim to get another one")
         return found.hardware
+
+    def examine(self, wanted: Sequence[Wanted], hardware: Mapping[str, H]) -> Mapping[str, H]:
+        """Read what only a plan needs of the hardware. Raises HostError."""
+        return self._driver.examine(wanted, hardware, self._host)
 
     def carry_out(
         self, ref: ClaimRef, plan: Plan, hardware: Mapping[str, H], before: ClaimRecord | None = None

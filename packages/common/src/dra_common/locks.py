@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from dra_common.model import is_uid
 _SUFFIX = ".lock"
 _LONGEST_CALL = 60.0
 """Seconds; the kubelet gives up after 45."""
+_LONG = 5.0
+"""Seconds. What the kernel does not return from until then is stuck, probably until somebody lets go of the device."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
@@ -68,6 +70,12 @@ class FileLocks:
             with holding(Custody(wanted, tuple(held), deadline)):
                 yield
 
+    def stuck(self) -> Mapping[str, str]:
+        """Hardware parent -> the change from which the kernel has not returned for long. Raises StateError."""
+        with explained("list", self._hardware):
+            paths = [path for path in self._hardware.iterdir() if path.suffix == _SUFFIX]
+        return {path.stem: doing for path in sorted(paths) if (doing := _stuck(path))}
+
     def _parent(self, name: str, deadline: Deadline) -> AbstractContextManager[int]:
         return _held(self._hardware / f"{name}{_SUFFIX}", f"hardware {name}", deadline)
 
@@ -101,6 +109,20 @@ def _is_abandoned(path: Path) -> bool:
     return not stat.S_ISREG(found.st_mode) or time.time() - found.st_mtime > _LONGEST_CALL
 
 
+def _stuck(path: Path) -> str:
+    """Return the note in a locked file that is not new; a note that was left in one that nobody has means nothing."""
+    with explained("look at", path):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return ""
+    if not found.st_size or time.time() - found.st_mtime < _LONG:
+        return ""
+    doing = _doing(path)
+    with share_lock(path) as undisturbed:
+        return "" if undisturbed() else doing
+
+
 @contextmanager
 def _held(path: Path, what: str, deadline: Deadline) -> Iterator[int]:
     """Yield the locked descriptor."""
@@ -118,7 +140,7 @@ def _held(path: Path, what: str, deadline: Deadline) -> Iterator[int]:
 
 def _timeout(path: Path, what: str) -> LockTimeout:
     """Whoever may be stuck in the kernel with a lock of hardware writes into the file what it does."""
-    doing = (read_own(path) or b"").decode(errors="replace").strip()
+    doing = _doing(path)
     if doing:
         return LockTimeout(f"{what} is still locked: {doing}: the kernel has not returned", cure=BUSY_CURE)
     msg = f"{what} is still locked by another call at the deadline of this one"
@@ -127,3 +149,7 @@ def _timeout(path: Path, what: str) -> LockTimeout:
         cure="it is tried again; if it stays so, look for a blocked write in the kernel log or for a frozen "
         "instance of this driver",
     )
+
+
+def _doing(path: Path) -> str:
+    return (read_own(path) or b"").decode(errors="replace").strip()

@@ -380,6 +380,9 @@ class Locks(Protocol):
     def parents(self, names: Iterable[str], deadline: Deadline) -> AbstractContextManager[None]:
         """Hold the locks of hardware parents, taken in sorted order. Raises LockTimeout, StateError."""
 
+    def stuck(self) -> Mapping[str, str]:
+        """Hardware parent -> the change from which the kernel has not returned for long. Raises StateError."""
+
     def forget_claim(self, uid: str) -> None:
         """Remove the lock file of a claim that has left nothing; called while its lock is held."""
 

@@ -12,7 +12,6 @@ from typing import Generic
 from dra_common.deadline import Deadline
 from dra_common.driver import H
 from dra_common.errors import DraError, NewerRecord, StateError
-from dra_common.inventory import Taints, revert_failed_taint
 from dra_common.lifecycle import Lifecycle, State
 from dra_common.log import bind
 from dra_common.model import ClaimRecord, Phase
@@ -175,22 +174,3 @@ def forget(lifecycle: Lifecycle[H], locks: Locks, uid: str, deadline: Deadline) 
 
 def _union(*groups: Iterable[str]) -> frozenset[str]:
     return frozenset(uid for group in groups for uid in group)
-
-
-def failed_taints(state: State, driver: str) -> Taints:
-    """Return the taints of :func:`failed_devices`. Raises StateError."""
-    return dict.fromkeys(failed_devices(state), (revert_failed_taint(driver),))
-
-
-def failed_devices(state: State) -> dict[str, str]:
-    """Devices whose claim could not be reverted, with the reason: they carry a taint until it is. Raises StateError."""
-    failed: dict[str, str] = {}
-    for uid in state.records.uids():
-        try:
-            record = state.records.load(uid)
-        except DraError:
-            continue
-        if record and record.phase is Phase.FAILED:
-            changed = (planned for planned in record.plan.devices if planned.changes_hardware)
-            failed.update(dict.fromkeys((planned.allocated.device for planned in changed), record.error))
-    return failed

@@ -13,6 +13,7 @@ from dra_common.model import ClaimRef
 from dra_common.pci import Binding, Setting
 from dra_common.simulate import ControlClient
 from dra_common.testing.forks import Forker
+from dra_common.testing.killer import Killer
 from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.mortal import Orders
 from dra_common.testing.nic import PF, SPARE
@@ -57,10 +58,6 @@ def virtual_machine(node: NicNode, group: str) -> Iterator[None]:
         yield
 
 
-def left(node: NicNode) -> list[str]:
-    return [name for name in node.leftovers() if not name.startswith("plugins/nic.example.com/hardware/")]
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_a_claim_gets_its_mode_and_the_pf_is_afterwards_as_found(node: NicNode, mode: str) -> None:
     config, wanted = MODES[mode]
@@ -77,7 +74,7 @@ def test_a_claim_gets_its_mode_and_the_pf_is_afterwards_as_found(node: NicNode, 
     assert len(groups) == (1 + len(given) if vfio else 0)
     node.unprepare(ref)
     assert node.setting(PF) == FOUND
-    assert left(node) == []
+    assert node.leftovers() == []
 
 
 def test_what_would_harm_others_is_refused(node: NicNode) -> None:
@@ -87,7 +84,7 @@ def test_what_would_harm_others_is_refused(node: NicNode) -> None:
     assert "8 VFs are more than 7" in node.refusal(node.nic_claim("many", PF, vfs=8))
     node.host.sysfs.write(f"bus/pci/devices/{SPARE}/sriov_numvfs", "2")
     assert "it has 2 VFs that no claim made" in node.refusal(node.nic_claim("other", SPARE, vfs=1))
-    assert left(node) == []
+    assert node.leftovers() == []
 
 
 def test_a_pf_that_was_found_without_a_driver_is_without_one_again(node: NicNode) -> None:
@@ -106,40 +103,7 @@ def test_a_function_that_is_pulled_is_forgotten(node: NicNode) -> None:
     node.prepare(ref)
     ControlClient(node.machine).request("unplug", bdf=PF)
     node.unprepare(ref)
-    assert left(node) == []
-
-
-class Killer:
-    """Starts the driver so that it follows orders, and knows what it changed."""
-
-    def __init__(self, node: NicNode) -> None:
-        self.node = node
-        self._orders, self._changes = node.root / "orders", node.root / "changes"
-
-    def order(self, orders: Orders) -> None:
-        fresh = self.node.root / "orders.new"
-        fresh.write_text(str(orders))
-        fresh.replace(self._orders)
-
-    def start(self) -> None:
-        self._changes.unlink(missing_ok=True)
-        self.order(Orders())
-        self.node.start_driver(mortal=(f"--orders={self._orders}", f"--count={self._changes}"))
-
-    def changes(self) -> list[str]:
-        lines = self._changes.read_text().splitlines()
-        assert not [line for line in lines if line.startswith("beside")]
-        return lines
-
-    def dies(self, orders: Orders, act: Callable[[ClaimRef], object], ref: ClaimRef) -> bool:
-        """Whether the driver died of the orders in the call."""
-        self.order(orders)
-        try:
-            act(ref)
-        except KubeletCallError:
-            assert self.node.wait_dead() == -9
-            return True
-        return False
+    assert node.leftovers() == []
 
 
 def points(changes: list[str], kind: str, offset: int) -> list[int]:
@@ -183,7 +147,7 @@ def test_killed_at_any_change_the_pf_is_afterwards_as_found(
                 assert node.setting(PF) == wanted
             node.unprepare(ref)
             assert node.setting(PF) == FOUND
-            assert left(node) == []
+            assert node.leftovers() == []
     assert kills >= 5
     record_property("kills", [f"pci/{mode}", f"SIGKILL {kind.removeprefix('kill-')}", changes, kills])
 
@@ -206,7 +170,7 @@ def test_killed_in_a_prepare_the_next_start_gives_the_pf_back(node: NicNode) -> 
     assert len(node.setting(PF).vfs) == 2
     killer.start()
     wait_until(lambda: node.setting(PF) == FOUND, "recovery", seconds=60)
-    wait_until(lambda: left(node) == [], "recovery", seconds=60)
+    wait_until(lambda: node.leftovers() == [], "recovery", seconds=60)
 
 
 def test_any_refusal_in_the_middle_is_undone(node: NicNode) -> None:
@@ -220,7 +184,7 @@ def test_any_refusal_in_the_middle_is_undone(node: NicNode) -> None:
         assert "0000:01:" in said
         assert "kernel log" in said
         assert node.setting(PF) == FOUND
-        assert left(node) == []
+        assert node.leftovers() == []
 
 
 @pytest.mark.timeout(300)
@@ -251,7 +215,7 @@ def test_a_virtual_machine_that_runs_on_blocks_only_its_own_device(node: NicNode
     node.kubelet._call_timeout = 45
     wait_until(lambda: _unprepared(node, ref), "the kernel to return", seconds=60)
     assert node.setting(PF) == FOUND
-    assert left(node) == []
+    assert node.leftovers() == []
 
 
 def _unprepared(node: NicNode, ref: ClaimRef) -> bool:
@@ -269,5 +233,5 @@ def test_what_was_blocked_is_given_back_without_another_call(node: NicNode) -> N
     node.kubelet._call_timeout = 2
     with virtual_machine(node, "vfio/3"), pytest.raises((PrepareFailed, KubeletCallError)):
         node.unprepare(ref)
-    wait_until(lambda: left(node) == [], "garbage collection", seconds=100)
+    wait_until(lambda: node.leftovers() == [], "garbage collection", seconds=100)
     assert node.setting(PF) == FOUND

@@ -35,6 +35,16 @@ def test_a_blocked_unbind_is_given_up_at_the_deadline_with_device_step_cause_and
     assert not nic.node()
 
 
+def test_a_function_is_enabled_while_it_is_open_through_vfio(nic: World) -> None:
+    enabled = f"bus/pci/devices/{PF}/enable"
+    assert nic.host.sysfs.read(enabled) == "1"
+    to_vfio(nic)
+    assert nic.host.sysfs.read(enabled) == "0"
+    with nic.using(PF):
+        assert nic.host.sysfs.read(enabled) == "1"
+    wait_until(lambda: nic.host.sysfs.read(enabled) == "0", "the function to be closed", seconds=60)
+
+
 def test_the_parent_stays_locked_until_the_kernel_returns(nic: World) -> None:
     to_vfio(nic)
     with nic.using(PF):

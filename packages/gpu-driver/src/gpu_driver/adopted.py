@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dra_common.model import ContainerEdits, DeviceNode, PreparedDevice
 
 from gpu_driver.device import Gpu
-from gpu_driver.prepare import CLASS_GPU, CLASS_MEI, device_node, drm_edits
+from gpu_driver.prepare import CLASS_GPU, CLASS_MEI, device_node, drm_edits, vfio_edits
 
 _GPU, _MEI = f"intel.com/{CLASS_GPU}=", f"intel.com/{CLASS_MEI}="
 
@@ -43,11 +43,8 @@ def _edits(name: str, gpu: Gpu, dev_root: str) -> ContainerEdits:
 
 
 def _vfio_edits(gpu: Gpu, dev_root: str) -> ContainerEdits:
-    """The group, the container and the device node of VFIO; nothing if there is no group to isolate the device."""
-    if not (gpu.vfio and gpu.iommu_group):
-        return ContainerEdits()
-    names = (f"vfio/{gpu.iommu_group}", "vfio/vfio", f"vfio/devices/{gpu.vfio}")
-    return ContainerEdits(device_nodes=_nodes(names, dev_root))
+    """The nodes of VFIO that there are; nothing if there is no group to isolate the device."""
+    return vfio_edits(gpu, dev_root) if gpu.vfio_nodes and gpu.iommu_group else ContainerEdits()
 
 
 def _mei_edits(node: str, gpu: Gpu, dev_root: str) -> ContainerEdits:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dra_common.model import Attribute, Capacity, Device, Quantity, Taint, TaintEffect, Version
+from dra_common.taints import busy_taint
 
 from gpu_driver.products import UNKNOWN_PRODUCT, Product
 from gpu_driver.queries import Cores
@@ -15,11 +16,18 @@ from gpu_driver.queries import Cores
 DRM_DRIVERS = ("i915", "xe")
 """Kernel drivers that make DRM nodes."""
 
-UNBOUND_TAINT = "gpu.intel.com/unbound"
-"""NoSchedule: no kernel driver is bound, so there is nothing that a container could open."""
+VFIO_DRIVERS = ("vfio-pci", "xe-vfio-pci")
+"""Kernel drivers that give a whole function to a virtual machine."""
 
-NOT_DRM_TAINT = "gpu.intel.com/not-drm"
-"""NoSchedule: another driver is bound (the taint's value), or the right one came up without a DRM card."""
+UNBOUND_TAINT = "gpu.intel.com/unbound"
+"""NoSchedule: no kernel driver is bound, and none will be for a claim that needs one."""
+
+UNEXPECTED_DRIVER_TAINT = "gpu.intel.com/unexpected-driver"
+"""NoSchedule: a kernel driver is bound (the taint's value) that is not changed for a claim that needs another one."""
+
+UNHEALTHY_TAINT = "gpu.intel.com/unhealthy"
+NO_CARD = "no-drm-card"
+"""A value of the taint: the right kernel driver is bound, but the GPU did not start."""
 
 MILLICORES = 1000
 """The capacity ``millicores`` of every device, whatever its size: existing manifests compare with it."""
@@ -61,6 +69,23 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What has to be known of a GPU before its kernel driver is changed.
+
+    Args:
+        override: its ``driver_override``, empty if it is not set.
+        neighbours: addresses of the other functions in its IOMMU group, without bridges.
+        drivers: which kernel drivers are loaded that GPUs can be bound to.
+        vfs: how many VFs it has.
+    """
+
+    override: str = ""
+    neighbours: tuple[str, ...] = ()
+    drivers: frozenset[str] = frozenset()
+    vfs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """One PCI function of display class made by Intel: a whole GPU (PF, integrated graphics) or a virtual function.
 
@@ -82,14 +107,18 @@ class Gpu:
         by_path: which of ``card`` and ``render`` have a link in ``/dev/dri/by-path`` that leads to that node.
         mei: names of its MEI nodes (``mei0``), for firmware and telemetry.
         vfio: name below ``vfio-dev``, ``vfio0``; empty = not bound to a vfio driver.
+        in_use: whether a virtual machine has it open through VFIO.
+        vfio_nodes: which of its group's node and its own (``vfio/13``, ``vfio/devices/vfio0``) there are.
         iommu_group: number as text; empty = no IOMMU.
         pcie_root: ``pci0000:4a``; empty = unknown.
         numa_node: None = the machine does not say.
+        bindable: whether its native driver is loaded.
         memory_mib: local memory in MiB; 0 = it has none (integrated); None = unknown.
         driver_version: of the DRM driver that is bound, ``6.19.0``; empty = unknown.
         tiles: how many tiles it is made of; None = unknown.
         cores: its Xe cores and execution units, without those that are fused off; None = unknown.
         guc_submission: version of the interface by which its firmware (GuC) takes work; empty = unknown.
+        around: what was read because a claim may change its kernel driver; None = it was not needed.
     """
 
     bdf: str
@@ -107,14 +136,18 @@ class Gpu:
     by_path: tuple[str, ...] = ()
     mei: tuple[str, ...] = ()
     vfio: str = ""
+    vfio_nodes: tuple[str, ...] = ()
+    in_use: bool = False
     iommu_group: str = ""
     pcie_root: str = ""
     numa_node: int | None = None
+    bindable: bool = False
     memory_mib: int | None = None
     driver_version: str = ""
     tiles: int | None = None
     cores: Cores | None = None
     guc_submission: str = ""
+    around: Surroundings | None = None
 
     @property
     def name(self) -> str:
@@ -153,23 +186,24 @@ class Gpu:
         return not self.drm, rank, address(self.bdf)
 
 
-def to_device(gpu: Gpu) -> Device:
-    """Turn a GPU into what the scheduler sees.
+def to_device(gpu: Gpu, *, manage: bool = True) -> Device:
+    """Turn a GPU into what the scheduler sees. ``manage``: kernel drivers are changed for claims that need it.
 
     ``pciAddress`` and ``pciRoot`` are older names of ``resource.kubernetes.io/pciBusID`` and ``pcieRoot``, kept for
     manifests that use them. What is unknown is left out; it is never an empty string, which would match another's
     empty string in a ``matchAttribute`` constraint.
     """
-    return Device(gpu.name, _attributes(gpu), _capacity(gpu), _taints(gpu))
+    return Device(gpu.name, _attributes(gpu), _capacity(gpu), _taints(gpu, manage=manage))
 
 
 def describe(gpu: Gpu) -> dict[str, Any]:
     """Return everything known of one GPU, as JSON values."""
     facts = asdict(gpu)
-    del facts["product"]
+    del facts["product"], facts["around"]
     facts |= {"name": gpu.name, "model": gpu.product.model, "family": gpu.product.family}
     facts |= {"native_driver": gpu.native_driver, "integrated": gpu.product.integrated, "sriov": gpu.sriov}
-    facts |= {"by_path": list(gpu.by_path), "mei": list(gpu.mei), "usable": gpu.drm}
+    facts |= {"by_path": list(gpu.by_path), "mei": list(gpu.mei), "vfio_nodes": list(gpu.vfio_nodes)}
+    facts |= {"usable": gpu.drm}
     return {"name": gpu.name} | facts
 
 
@@ -221,13 +255,26 @@ def _capacity(gpu: Gpu) -> Mapping[str, Capacity]:
     return found
 
 
-def _taints(gpu: Gpu) -> tuple[Taint, ...]:
+def _taints(gpu: Gpu, *, manage: bool) -> tuple[Taint, ...]:
     """Keep the scheduler from devices that prepare would refuse: a refused prepare never moves the pod elsewhere.
 
-    Both taints go as soon as the device is bound to its DRM driver.
+    They are judged as for a claim that says nothing of how it uses the device: it needs DRM.
     """
     if gpu.drm:
         return ()
-    if not gpu.driver:
-        return (Taint(UNBOUND_TAINT, TaintEffect.NO_SCHEDULE),)
-    return (Taint(NOT_DRM_TAINT, TaintEffect.NO_SCHEDULE, gpu.driver),)
+    if gpu.driver in DRM_DRIVERS:
+        return (_no_schedule(UNHEALTHY_TAINT, NO_CARD),)
+    if gpu.in_use:
+        return (busy_taint("gpu.intel.com"),)
+    if manage and gpu.bindable and gpu.driver in ("", *VFIO_DRIVERS):
+        return ()
+    return (_no_schedule(UNEXPECTED_DRIVER_TAINT, gpu.driver) if gpu.driver else _no_schedule(UNBOUND_TAINT),)
+
+
+def unexpected_driver(gpu: Gpu) -> Taint:
+    """Return the taint of a GPU that was given another kernel driver than its claim needs."""
+    return _no_schedule(UNEXPECTED_DRIVER_TAINT, gpu.driver or "none")
+
+
+def _no_schedule(key: str, value: str = "") -> Taint:
+    return Taint(key, TaintEffect.NO_SCHEDULE, value)

@@ -14,16 +14,18 @@ from dataclasses import dataclass, field, replace
 
 from dra_common.driver import Discovery
 from dra_common.errors import HostError, HostNotFound
+from dra_common.pci import group_node
 from dra_common.ports import Host
 
-from gpu_driver.device import DRM_DRIVERS, Gpu, address, is_bdf, split_name
-from gpu_driver.facts import PCI_DEVICES, Facts, MeiIndex, first
+from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu, address, is_bdf, split_name
+from gpu_driver.facts import DRIVERS, PCI_DEVICES, Facts, MeiIndex, first
 from gpu_driver.inside import Inside, Insides
 from gpu_driver.memory import DmemCapacity, local_memory
 from gpu_driver.products import product
 
 VENDOR = "0x8086"
 
+_TRIES = 3
 _HEX4 = re.compile(r"0x[0-9a-f]{4}", re.ASCII)
 _HEX6 = re.compile(r"0x[0-9a-f]{6}", re.ASCII)
 _DISPLAY = ("0x0300", "0x0380")
@@ -100,7 +102,21 @@ class _Look:
         if not self._essential(bdf, "class", _HEX6).startswith(_DISPLAY):
             return
         device_id = self._essential(bdf, "device", _HEX4)
-        yield self._gpu(bdf, device_id)
+        yield self._settled(bdf, device_id)
+
+    def _settled(self, bdf: str, device_id: str) -> Gpu:
+        """Read a GPU, and again if its kernel driver went or came meanwhile: half a truth is no problem to tell."""
+        told = len(self.problems)
+        gpu = self._gpu(bdf, device_id)
+        for _ in range(_TRIES):
+            if len(self.problems) == told or self._driver(bdf) == gpu.driver:
+                break
+            del self.problems[told:]
+            gpu = self._gpu(bdf, device_id)
+        return gpu
+
+    def _driver(self, bdf: str) -> str:
+        return Facts(self.host, bdf, lambda _: None).link("driver", "drivers")
 
     def _essential(self, bdf: str, name: str, form: re.Pattern[str]) -> str:
         path = f"{PCI_DEVICES}/{bdf}/{name}"
@@ -121,6 +137,10 @@ class _Look:
             iommu_group=facts.link("iommu_group", "iommu_groups"),
             vfio=first(facts.children("vfio-dev"), _VFIO),
         )
+        if gpu.driver in VFIO_DRIVERS:
+            # VFIO enables a function when it is opened, and disables it when it is closed (vfio_pci_core).
+            in_use = bool(facts.number("enable"))
+            gpu = replace(gpu, in_use=in_use, vfio_nodes=_vfio_nodes(self.host, gpu))
         if gpu.driver in DRM_DRIVERS:
             gpu = _with_drm(gpu, facts)
             # The firmware that MEI leads to is the card's: a VF has no way to it.
@@ -144,6 +164,7 @@ class _Look:
             gpu,
             pcie_root=_pcie_root(real_path, facts),
             numa_node=facts.number("numa_node"),
+            bindable=self.host.sysfs.exists(f"{DRIVERS}/{gpu.native_driver}") if gpu.native_driver else False,
             memory_mib=memory.mib,
         )
 
@@ -168,6 +189,13 @@ def _with_drm(gpu: Gpu, facts: Facts) -> Gpu:
     links = (("card", card), ("render", render))
     present = tuple(kind for kind, node in links if node and _leads_to(facts, kind, node))
     return replace(gpu, card=card, render=render, by_path=present)
+
+
+def _vfio_nodes(host: Host, gpu: Gpu) -> tuple[str, ...]:
+    """Nodes of single devices exist only in kernels with ``CONFIG_VFIO_DEVICE_CDEV``."""
+    device = f"vfio/devices/{gpu.vfio}"
+    nodes = (group_node(host, gpu.iommu_group), device if gpu.vfio and host.devfs.exists(device) else "")
+    return tuple(node for node in nodes if node)
 
 
 def _leads_to(facts: Facts, kind: str, node: str) -> bool:

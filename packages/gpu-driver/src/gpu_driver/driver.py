@@ -6,14 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dra_common.driver import ConfigKind, Discovery, Published, Wanted
-from dra_common.model import ContainerEdits, Edits, ParentMode, Plan, PlannedDevice, PreparedDevice
+from dra_common.model import ContainerEdits, Edits, ParentMode, Plan, PlannedDevice, PreparedDevice, Taint
 from dra_common.policy import DriverPolicy, PolicyKind
 from dra_common.ports import Host
 
 from gpu_driver import adopted, device, discovery, prepare
+from gpu_driver.config import KIND as CONFIG
 from gpu_driver.device import Gpu
 from gpu_driver.inside import Insides
-from gpu_driver.policy import KIND, GpuPolicy
+from gpu_driver.policy import KIND as POLICY
+from gpu_driver.policy import GpuPolicy
 
 NAME = "gpu.intel.com"
 
@@ -24,8 +26,8 @@ class GpuDriver:
     name: str = NAME
     cdi_vendor: str = "intel.com"
     cdi_classes: tuple[str, ...] = (prepare.CLASS_GPU, prepare.CLASS_MEI)
-    config_kinds: tuple[ConfigKind, ...] = ()
-    policy_kind: PolicyKind | None = KIND
+    config_kinds: tuple[ConfigKind, ...] = (CONFIG,)
+    policy_kind: PolicyKind | None = POLICY
     uevent_subsystems: tuple[str, ...] = ("pci", "drm", "mei")
 
     def __init__(self) -> None:
@@ -47,11 +49,24 @@ class GpuDriver:
         gpus = sorted(hardware.values(), key=lambda gpu: gpu.order)
         policy = self._policy
         denied = frozenset(gpu.name for gpu in gpus if not policy.of(gpu).publish)
-        return Published(tuple(device.to_device(gpu) for gpu in gpus), denied=denied)
+        devices = (device.to_device(gpu, manage=policy.manage_binding) for gpu in gpus)
+        return Published(tuple(devices), denied=denied)
 
-    def locks(self, wanted: Wanted) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's signature
-        """Name no parents: preparing through DRM changes nothing that a device shares with another."""
-        return ()
+    def locks(self, wanted: Wanted, hardware: Gpu) -> tuple[str, ...]:
+        """Name the lock of the GPU's kernel driver, if it may have to be changed."""
+        return prepare.locks(wanted, hardware)
+
+    def parent(self, hardware: Gpu) -> str:
+        """Name the lock of the GPU's kernel driver."""
+        return prepare.parent(hardware)
+
+    def estranged(self, device: PlannedDevice, hardware: Gpu) -> tuple[Taint, ...]:
+        """Say that an outsider has changed the kernel driver."""
+        return prepare.estranged(device, hardware)
+
+    def examine(self, wanted: Sequence[Wanted], hardware: Mapping[str, Gpu], host: Host) -> Mapping[str, Gpu]:
+        """Look around GPUs whose kernel driver may have to be changed. Raises HostError."""
+        return prepare.examine(wanted, hardware, host)
 
     def plan(
         self,
@@ -60,15 +75,15 @@ class GpuDriver:
         modes: Mapping[str, ParentMode],  # noqa: ARG002 - no GPU is in a mode
     ) -> Plan:
         """Decide for a whole claim. Raises DeviceRefused."""
-        return prepare.plan(wanted, hardware)
+        return prepare.plan(wanted, hardware, manage=self._policy.manage_binding)
 
-    def apply(self, plan: Plan, host: Host) -> None:  # noqa: ARG002 - no hardware is touched
-        """Do what the plan asks, which is nothing. Raises DeviceRefused if it asks for more."""
-        prepare.check_nothing_to_apply(plan)
+    def apply(self, plan: Plan, host: Host) -> None:
+        """Change kernel drivers. Raises HostError."""
+        prepare.apply(plan, host)
 
-    def revert(self, plan: Plan, host: Host, vacated: Collection[str]) -> None:  # noqa: ARG002 - none was touched
-        """Undo what the plan did, which is nothing. Raises HostError if it did more."""
-        prepare.check_nothing_to_revert(plan)
+    def revert(self, plan: Plan, host: Host, vacated: Collection[str]) -> None:  # noqa: ARG002 - no GPU is in a mode
+        """Give back the kernel drivers that were found. Raises HostError."""
+        prepare.revert(plan, host)
 
     def edits(self, device: PlannedDevice, hardware: Gpu, dev_root: str) -> Edits:
         """What a container gets. Raises DeviceRefused if the DRM nodes went away since the plan."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from dra_common.errors import HostError, HostNotFound
 from dra_common.ports import Host
 
+DRIVERS = "bus/pci/drivers"
 PCI_DEVICES = "bus/pci/devices"
 
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)

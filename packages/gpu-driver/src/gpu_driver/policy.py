@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from dra_common.policy import (
     DevicePolicy,
     DriverPolicy,
+    Flag,
     Joined,
     Patterns,
     PolicyKind,
@@ -107,9 +108,18 @@ class GpuPolicy(DriverPolicy):
     """What an operator decides for the GPU driver.
 
     Args:
+        manage_binding: whether kernel drivers are changed for claims that need another one (DRM or VFIO).
         devices: rules for GPUs; those of sections in `nodes` come after those at the top.
     """
 
+    manage_binding: Annotated[
+        bool,
+        Flag(
+            ("--manage-binding/--no-manage-binding", "-b"),
+            "MANAGE_BINDING",
+            "Change the kernel drivers of GPUs for claims that need another one (DRM or VFIO).",
+        ),
+    ] = True
     devices: Annotated[tuple[GpuRule, ...], Joined(), Field(max_length=1000)] = ()
 
     def of(self, gpu: Gpu) -> GpuDevicePolicy:

@@ -1,94 +1,138 @@
 """Giving GPUs to claims: what is decided, and what a container gets.
 
-Devices are given as their kernel driver made them, through DRM. Nothing here changes hardware, so no plan asks for
-anything to be done or undone.
+A container gets its GPU through DRM, as the kernel driver made it, or whole through VFIO. If another kernel driver is
+bound than that needs, it is changed for the claim; see :mod:`gpu_driver.binding`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from dra_common.driver import Wanted
 from dra_common.errors import DeviceRefused, HostError
-from dra_common.model import ContainerEdits, DeviceNode, Edits, Mount, Plan, PlannedDevice
+from dra_common.model import ContainerEdits, DeviceNode, Edits, Mount, Plan, PlannedDevice, Taint
+from dra_common.pci import Binding
+from dra_common.ports import Host
+from pydantic import JsonValue
 
-from gpu_driver.device import DRM_DRIVERS, Gpu
+from gpu_driver import binding
+from gpu_driver.config import config_of, wants_vfio
+from gpu_driver.device import VFIO_DRIVERS, Gpu, unexpected_driver
 
 CLASS_GPU = "gpu"
 CLASS_MEI = "gpu-mei"
 
-
-def plan(wanted: Sequence[Wanted], hardware: Mapping[str, Gpu]) -> Plan:
-    """Decide for a whole claim. Raises DeviceRefused for a device that no container could use through DRM now.
-
-    An adminAccess result is never refused: it watches what others use, and what is bound elsewhere gives it no id.
-    """
-    return Plan(tuple(_planned(item, hardware[item.allocated.device]) for item in wanted))
+_IOMMU = "iommu"
+"""Of a planned device's options: which nodes of VFIO it gets. Without it, it gets those of DRM."""
 
 
-def _planned(wanted: Wanted, gpu: Gpu) -> PlannedDevice:
-    if not wanted.allocated.admin_access and not gpu.drm:
-        raise refusal(gpu)
-    return PlannedDevice(wanted.allocated)
+def locks(wanted: Wanted, gpu: Gpu) -> tuple[str, ...]:
+    """Name the lock of the GPU's kernel driver, which is to be changed, or must not be while a machine has it whole."""
+    if wanted.allocated.admin_access or (not wants_vfio(wanted) and binding.is_bound(gpu, vfio=False)):
+        return ()
+    return (parent(gpu),)
 
 
-def refusal(gpu: Gpu) -> DeviceRefused:
-    """Explain why a device cannot be given through DRM."""
-    want = gpu.native_driver
-    cure = (
-        f"bind it to {want}"
-        if want
-        else "bind it to the kernel driver that supports this product (i915 or xe)"
+def parent(gpu: Gpu) -> str:
+    """Name the lock of a GPU's kernel driver."""
+    return gpu.bdf.replace(":", "-").replace(".", "-")
+
+
+def estranged(device: PlannedDevice, gpu: Gpu) -> tuple[Taint, ...]:
+    """Say that an outsider has taken away the kernel driver that a prepared claim needs."""
+    if binding.is_bound(gpu, vfio=_is_vfio(device)):
+        return ()
+    return (unexpected_driver(gpu),)
+
+
+def examine(wanted: Sequence[Wanted], hardware: Mapping[str, Gpu], host: Host) -> Mapping[str, Gpu]:
+    """Look around those GPUs whose lock is needed. Raises HostError."""
+    locked = (
+        hardware[item.allocated.device] for item in wanted if locks(item, hardware[item.allocated.device])
     )
-    if not gpu.driver:
-        why = "it is not bound to any kernel driver"
-    elif gpu.driver in DRM_DRIVERS:
-        why = f"{gpu.driver} is bound to it, but made no DRM card"
-        cure = (
-            "see the kernel log for why the GPU did not start; a cold boot or a firmware update may be needed"
-        )
-    else:
-        why = f"it is bound to {gpu.driver}, which has no DRM nodes"
-    return DeviceRefused(f"device {gpu.name} cannot be prepared for DRM: {why}", cure=cure)
+    return {**hardware, **{gpu.name: binding.survey(host, gpu) for gpu in locked}}
 
 
-def check_nothing_to_apply(plan: Plan) -> None:
-    """Raise DeviceRefused if a plan asks for a change of hardware: this version makes none, so a newer one wrote it."""
-    if asked := _asking(plan):
-        raise DeviceRefused(
-            f"device {asked} cannot be prepared: its plan asks for a change of hardware that this version cannot make",
-            cure="upgrade the driver to the version that wrote the claim's record",
-        )
+def plan(wanted: Sequence[Wanted], hardware: Mapping[str, Gpu], *, manage: bool) -> Plan:
+    """Decide for a whole claim. Raises DeviceRefused for a device that cannot be used as was asked.
+
+    An adminAccess result is never refused, and changes nothing: it watches what others use, and what is bound to VFIO
+    gives it no id. ``manage``: kernel drivers may be changed.
+    """
+    return Plan(tuple(_planned(item, hardware[item.allocated.device], manage=manage) for item in wanted))
 
 
-def check_nothing_to_revert(plan: Plan) -> None:
-    """Raise HostError if a plan holds something to undo; the record must not be dropped as if it were undone."""
-    if asked := _asking(plan):
-        raise HostError(
-            f"device {asked} cannot be put back: its record holds a change of hardware that this version cannot undo",
-            cure="run the version of the driver that wrote the claim's record, let it unprepare the claim",
-        )
+def _planned(wanted: Wanted, gpu: Gpu, *, manage: bool) -> PlannedDevice:
+    if wanted.allocated.admin_access:
+        return PlannedDevice(wanted.allocated)
+    vfio, config = wants_vfio(wanted), config_of(wanted)
+    options: dict[str, JsonValue] | None = {_IOMMU: config.iommu} if vfio else None
+    if vfio:
+        binding.check_vfio(gpu, config)
+    if binding.is_bound(gpu, vfio=vfio):
+        binding.check_ready(gpu, vfio=vfio)
+        return PlannedDevice(wanted.allocated, locks(wanted, gpu), options=options)
+    after = binding.wanted(gpu, vfio=vfio, manage=manage)
+    before = Binding(gpu.driver, gpu.around.override if gpu.around else "")
+    undo: dict[str, JsonValue] = {
+        "before": before.to_json(),
+        "after": after.to_json(),
+        "keep": config.keep_binding,
+    }
+    return PlannedDevice(wanted.allocated, locks(wanted, gpu), undo, options=options)
 
 
-def _asking(plan: Plan) -> str:
-    return next((device.allocated.device for device in plan.devices if device.undo or device.use), "")
+def apply(plan: Plan, host: Host) -> None:
+    """Change the kernel drivers of a plan. Raises HostError."""
+    binding.bind(host, _bindings(plan, "after"))
+
+
+def revert(plan: Plan, host: Host) -> None:
+    """Give back the kernel drivers that were found; a GPU that has gone has none to give back. Raises HostError."""
+    binding.give_back(host, _bindings(plan, "before"))
+
+
+def _bindings(plan: Plan, when: Literal["before", "after"]) -> dict[str, Binding]:
+    """Device name -> what is to be bound to it. Raises HostError for what a later version has written."""
+    found = {}
+    for planned in plan.devices:
+        if planned.undo is None:
+            continue
+        if planned.use or planned.undo.keys() != {"before", "after", "keep"}:
+            device = planned.allocated.device
+            raise HostError(
+                f"device {device}: its record has a change of hardware that this version does not know",
+                cure="run the version of the driver that wrote the claim's record, let it unprepare the claim",
+            )
+        if when == "after" or not planned.undo["keep"]:
+            value = planned.undo[when]
+            assert isinstance(value, dict)  # noqa: S101 - the keys say so
+            found[planned.allocated.device] = Binding.from_json(value)
+    return found
 
 
 def edits(device: PlannedDevice, gpu: Gpu, dev_root: str) -> Edits:
-    """What a container gets: the DRM nodes of its GPU, and with adminAccess the MEI nodes too.
+    """What a container gets: the DRM nodes of its GPU or those of VFIO, and with adminAccess the MEI nodes too.
 
     MEI gives access to the card's firmware: it is for those who watch, never for a workload.
-    Raises DeviceRefused if the device lost its DRM nodes after it was planned.
+    Raises DeviceRefused if the device lost its nodes after it was planned.
     """
     admin = device.allocated.admin_access
+    if device.options and _is_vfio(device):
+        return {CLASS_GPU: vfio_edits(gpu, dev_root, str(device.options[_IOMMU]))}
     if not gpu.drm:
         if admin:
             return {}
-        raise refusal(gpu)
+        raise binding.no_drm(gpu)
     found = {CLASS_GPU: drm_edits(gpu, dev_root)}
     if admin and gpu.mei:
         found[CLASS_MEI] = mei_edits(gpu, dev_root)
     return found
+
+
+def _is_vfio(device: PlannedDevice) -> bool:
+    return device.options is not None and _IOMMU in device.options
 
 
 def static_edits(gpu: Gpu, dev_root: str) -> Edits:
@@ -110,6 +154,25 @@ def drm_edits(gpu: Gpu, dev_root: str) -> ContainerEdits:
     nodes = tuple(device_node(f"dri/{name}", dev_root) for name in (gpu.card, gpu.render) if name)
     mounts = tuple(_mount(f"dri/by-path/pci-{gpu.bdf}-{kind}", dev_root) for kind in gpu.by_path)
     return ContainerEdits(device_nodes=nodes, mounts=mounts)
+
+
+def vfio_edits(gpu: Gpu, dev_root: str, iommu: str = "both") -> ContainerEdits:
+    """The nodes with which a virtual machine opens the function: by its IOMMU group, by IOMMUFD, or both.
+
+    Raises DeviceRefused if the kernel has none of those asked for.
+    """
+    kinds = {"legacy": (False,), "iommufd": (True,), "both": (False, True)}[iommu]
+    given: list[str] = []
+    for node in gpu.vfio_nodes:
+        if (iommufd := node.startswith("vfio/devices/")) in kinds:
+            given += [node, "iommu" if iommufd else "vfio/vfio"]
+    if gpu.driver not in VFIO_DRIVERS or not given:
+        why = (
+            f"it is bound to {gpu.driver or 'no kernel driver'} and has no node of VFIO of the kind {iommu!r}"
+        )
+        cure = "see the kernel log; IOMMUFD needs a kernel with CONFIG_VFIO_DEVICE_CDEV"
+        raise DeviceRefused(f"device {gpu.name} cannot be given to a virtual machine: {why}", cure=cure)
+    return ContainerEdits(device_nodes=tuple(device_node(node, dev_root) for node in given))
 
 
 def mei_edits(gpu: Gpu, dev_root: str) -> ContainerEdits:

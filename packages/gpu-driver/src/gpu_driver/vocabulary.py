@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dra_common.inventory import absent_taint, cordoned_taint, denied_taint, revert_failed_taint
+from dra_common.inventory import absent_taint, cordoned_taint, denied_taint
 from dra_common.model import TaintEffect
+from dra_common.taints import busy_taint, revert_failed_taint
 
-from gpu_driver.device import NOT_DRM_TAINT, UNBOUND_TAINT
+from gpu_driver.device import NO_CARD, UNBOUND_TAINT, UNEXPECTED_DRIVER_TAINT, UNHEALTHY_TAINT
 from gpu_driver.driver import NAME
 
 
@@ -157,16 +158,31 @@ TAINTS: tuple[TaintTerm, ...] = (
     TaintTerm(
         UNBOUND_TAINT,
         TaintEffect.NO_SCHEDULE,
-        "No kernel driver is bound: there is nothing that a container could open.",
-        "it is bound to `i915` or `xe`",
+        "No kernel driver is bound, and none will be for a claim: the product or its kernel driver is not there, or "
+        "the driver runs with `--manage-binding=false`.",
+        "it is bound to `i915` or `xe`, or can be",
     ),
     TaintTerm(
-        NOT_DRM_TAINT,
+        UNEXPECTED_DRIVER_TAINT,
         TaintEffect.NO_SCHEDULE,
-        "Another kernel driver is bound, such as `vfio-pci`; or the right one, which made no DRM card because the "
-        "GPU did not start.",
-        "it is bound to `i915` or `xe` and has a DRM card",
-        value="the kernel driver",
+        "A kernel driver is bound that is not taken away for a claim: one that is neither for DRM nor for VFIO, one "
+        "for VFIO with `--manage-binding=false`, or another one than the device's claim was prepared with.",
+        "it is bound to `i915` or `xe`, or to what its claim needs; or that claim is gone",
+        value="the kernel driver, or `none`",
+    ),
+    TaintTerm(
+        UNHEALTHY_TAINT,
+        TaintEffect.NO_SCHEDULE,
+        "The right kernel driver is bound, but made no DRM card, because the GPU did not start.",
+        "it has a DRM card",
+        value=f"`{NO_CARD}`",
+    ),
+    TaintTerm(
+        busy_taint(NAME).key,
+        busy_taint(NAME).effect,
+        "A virtual machine has it open through VFIO; or the kernel has not returned from a change of its kernel "
+        "driver, which it does when whoever has it open lets go.",
+        "the virtual machine ends",
     ),
     TaintTerm(
         absent_taint(NAME).key,

@@ -80,8 +80,12 @@ class OpaqueConfig:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An allocated claim: our results and our configuration only, in the allocation's order."""
+    """An allocated claim: our results and our configuration only, in the allocation's order.
+
+    ``classes`` is the name of the DeviceClass of each request, and of each subrequest (``<request>/<subrequest>``).
+    """
 
     ref: ClaimRef
     results: tuple[Allocated, ...] = ()
     configs: tuple[OpaqueConfig, ...] = ()
+    classes: Mapping[str, str] = field(default_factory=dict)

@@ -24,12 +24,14 @@ class PlannedDevice:
             driver's own JSON, stored in the record before the first hardware write. Empty = hardware is not changed,
             but perhaps that of its parent.
         use: what it has of a parent that is in a mode; the parent is one of ``parents``.
+        options: what ``Driver.edits`` has to know of what was asked for, the driver's own JSON.
     """
 
     allocated: Allocated
     parents: tuple[str, ...] = ()
     undo: Mapping[str, JsonValue] | None = None
     use: ModeUse | None = None
+    options: Mapping[str, JsonValue] | None = None
 
     @property
     def changes_hardware(self) -> bool:

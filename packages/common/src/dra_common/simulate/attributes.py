@@ -81,6 +81,13 @@ def write_uevent(machine: Machine, function: Function) -> None:
     machine.add_file(path, text, store=partial(_store_uevent, machine, function))
 
 
+def show_enabled(machine: Machine, function: Function) -> None:
+    """Let ``enable`` say how often the function was enabled: by its driver, or by VFIO while somebody has it open."""
+    driver = function.driver
+    count = machine.in_use[function.bdf] if driver is None or driver.waits_to_enable else 1
+    machine.set_file(f"{function.folder}/enable", str(count))
+
+
 def _texts(machine: Machine, spec: FunctionSpec) -> dict[str, str]:
     return {
         "vendor": spec.vendor,
@@ -92,7 +99,7 @@ def _texts(machine: Machine, spec: FunctionSpec) -> dict[str, str]:
         "numa_node": str(spec.numa_node),
         "local_cpulist": _cpus(machine, spec.numa_node),
         "modalias": modalias(spec),
-        "enable": "1",
+        "enable": "0",
         "power_state": "D0",
         "resource": resources.text(spec),
     }

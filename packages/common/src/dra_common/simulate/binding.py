@@ -118,6 +118,7 @@ def _undo_probe(machine: Machine, driver: KernelDriver, function: Function) -> N
 
 def _refresh(machine: Machine, function: Function) -> None:
     attributes.write_uevent(machine, function)
+    attributes.show_enabled(machine, function)
     machine.refresh_dmem()
 
 

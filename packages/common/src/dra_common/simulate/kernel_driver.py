@@ -44,6 +44,7 @@ class KernelDriver:
         sriov: it has an SR-IOV callback. Without one, writing ``sriov_numvfs`` is ENOENT.
         recovers: it has callbacks for PCIe errors (``err_handler``). Without them no error behind its port is recovered
             from.
+        waits_to_enable: it enables a function (``pci_enable_device``) when somebody opens it, not when it is bound.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class KernelDriver:
         override_only: bool = False,
         sriov: bool = False,
         recovers: bool = False,
+        waits_to_enable: bool = False,
     ) -> None:
         self.name = name
         self.key = key or name
@@ -62,6 +64,7 @@ class KernelDriver:
         self.override_only = override_only
         self.sriov = sriov
         self.recovers = recovers
+        self.waits_to_enable = waits_to_enable
 
     def matches(self, function: Function) -> bool:
         """Whether the id table has this function (``driver_override`` and new_id are the core's business)."""

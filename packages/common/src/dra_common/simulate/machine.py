@@ -346,12 +346,18 @@ class Machine:
         user = object()
         self.users[node].add(user)
         self.in_use[bdf] += 1
+        self._opened(bdf)
         return lambda: self._close_node(node, bdf, user)
 
     def _close_node(self, node: str, bdf: str, user: object) -> None:
         self.users[node].discard(user)
         self.in_use[bdf] -= 1
+        self._opened(bdf)
         self._turn.notify_all()
+
+    def _opened(self, bdf: str) -> None:
+        if (function := self.functions.get(bdf)) is not None:
+            attributes.show_enabled(self, function)
 
     def _is_had_through(self, node: str, bdf: str) -> bool:
         function = self.functions.get(bdf)

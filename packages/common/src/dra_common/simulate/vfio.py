@@ -23,7 +23,7 @@ class VfioPci(KernelDriver):
     """
 
     def __init__(self, name: str = "vfio-pci", *, module: str = "") -> None:
-        super().__init__(name, module=module, override_only=True, recovers=True)
+        super().__init__(name, module=module, override_only=True, recovers=True, waits_to_enable=True)
 
     def matches(self, function: Function) -> bool:
         """Every function, but its table is override-only."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dra_common.host import RealHost, Roots
+from dra_common.taints import claim_taints
 from dra_common.testing.knobs import DRIVER, KnobDriver
 from dra_common.testing.rig import NODE, Bell, FakeClaims, Rig, soon
 
@@ -63,6 +64,12 @@ class Bench(Rig[KnobDriver]):
     def knob(self, name: str) -> Path:
         """Return the file that is the device."""
         return self.root / "sys/knobs" / name
+
+    def tainted(self) -> dict[str, list[str]]:
+        """Device -> its taints of claims, without the driver's name."""
+        hardware = self.driver.discover(self.host).hardware
+        taints = claim_taints(self.driver, self.state.records, f"boot-{self.boot}", hardware)
+        return {name: [taint.key.partition("/")[2] for taint in found] for name, found in taints.items()}
 
     def level(self, name: str) -> int:
         """Return what the device is set to."""

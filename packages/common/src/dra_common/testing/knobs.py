@@ -27,6 +27,8 @@ from dra_common.model import (
     Plan,
     PlannedDevice,
     PreparedDevice,
+    Taint,
+    TaintEffect,
 )
 from dra_common.policy import (
     DevicePolicy,
@@ -178,10 +180,28 @@ class KnobDriver:
         denied = frozenset(name for name in hardware if not policy.of(name).publish)
         return Published(devices, denied=denied)
 
-    def locks(self, wanted: Wanted) -> tuple[str, ...]:
+    def locks(self, wanted: Wanted, hardware: Knob) -> tuple[str, ...]:
         """Every knob is its own parent."""
+        del hardware
         self._maybe_fail("locks", wanted.allocated.device)
         return (f"parent-{_parted(wanted.allocated.device)[0]}",)
+
+    def parent(self, hardware: Knob) -> str:
+        """Name the lock of the knob, or of the one that it is a part of."""
+        return f"parent-{_parted(hardware.name)[0]}"
+
+    def estranged(self, device: PlannedDevice, hardware: Knob) -> tuple[Taint, ...]:
+        """Say that somebody turned a knob that a claim has set."""
+        if device.undo is None or device.undo["level"] == hardware.level:
+            return ()
+        return (Taint(f"{self.name}/turned", TaintEffect.NO_SCHEDULE, str(hardware.level)),)
+
+    def examine(
+        self, wanted: Sequence[Wanted], hardware: Mapping[str, Knob], host: Host
+    ) -> Mapping[str, Knob]:
+        """Nothing more to read."""
+        del wanted, host
+        return hardware
 
     def plan(
         self, wanted: Sequence[Wanted], hardware: Mapping[str, Knob], modes: Mapping[str, ParentMode]
@@ -250,7 +270,7 @@ class KnobDriver:
         """Decide which part of a knob that can be split this is; part 0 of a whole one."""
         if knob.split is None or one.allocated.admin_access:
             return None
-        (parent,), (_, parts) = self.locks(one), _parted(knob.name)
+        (parent,), (_, parts) = self.locks(one, knob), _parted(knob.name)
         name, mode = f"x{parts}" if parts else "whole", modes.get(parent)
         mine = [use.part for use in planned if use and use.parent == parent]
         if mode is None:
@@ -277,7 +297,7 @@ class KnobDriver:
             raise DeviceRefused(msg, cure="ask for less")
         unchanged = one.allocated.admin_access or level == 0
         undo = None if unchanged else {"before": knob.level, "level": level}
-        return PlannedDevice(one.allocated, self.locks(one), undo, use)
+        return PlannedDevice(one.allocated, self.locks(one, knob), undo, use)
 
     def _maybe_fail(self, step: str, name: str) -> None:
         bugs = {f"bug:{step}:{name}"} | ({f"bug:{name}"} if step in ("apply", "revert") else set())

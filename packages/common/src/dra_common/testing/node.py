@@ -287,10 +287,13 @@ class SimulatedNode:
         return [name for name in self.leftovers() if ref.uid in name]
 
     def leftovers(self) -> list[str]:
-        """Return every file of a claim that is still on the node: records, locks, holds, CDI files."""
-        folders = (*(self.state / name for name in ("claims", "held", "adopted", "hardware")), self.cdi)
-        found = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
-        return sorted(str(path.relative_to(self.root)) for path in found)
+        """Return every file of a claim that is still on the node: records, locks, holds, modes, CDI files.
+
+        The lock files of hardware parents are no claim's: they stay for the next.
+        """
+        globs = ("claims/*", "held/*", "adopted/*", "hardware/*.json*")
+        found = [path for pattern in globs for path in self.state.glob(pattern)]
+        return sorted(str(path.relative_to(self.root)) for path in (*found, *self.cdi.glob("*")))
 
     # ------------------------------------------------------------------ inside
 

@@ -21,6 +21,7 @@ from dra_common.model import (
     Plan,
     PlannedDevice,
     PreparedDevice,
+    Taint,
 )
 from dra_common.pci import Binding, Bus, Function, Setting, group_members, group_node, look
 from dra_common.policy import DriverPolicy
@@ -86,9 +87,24 @@ class NicDriver:
             tuple(Device(name, {"vfs": nic.function.total_vfs or 0}) for name, nic in hardware.items())
         )
 
-    def locks(self, wanted: Wanted) -> tuple[str, ...]:
+    def locks(self, wanted: Wanted, hardware: Nic) -> tuple[str, ...]:
         """Every PF is its own parent, and that of its VFs."""
+        del hardware
         return (wanted.allocated.device,)
+
+    def parent(self, hardware: Nic) -> str:
+        """Every PF is its own parent."""
+        return device_name(hardware.function.bdf)
+
+    def estranged(self, device: PlannedDevice, hardware: Nic) -> tuple[Taint, ...]:
+        """Nobody looks."""
+        del device, hardware
+        return ()
+
+    def examine(self, wanted: Sequence[Wanted], hardware: Mapping[str, Nic], host: Host) -> Mapping[str, Nic]:
+        """Nothing more to read."""
+        del wanted, host
+        return hardware
 
     def plan(
         self, wanted: Sequence[Wanted], hardware: Mapping[str, Nic], modes: Mapping[str, ParentMode]
@@ -146,11 +162,11 @@ class NicDriver:
         config, before = one.config["NicConfig"], nic.setting
         assert isinstance(config, NicConfig)  # noqa: S101 - config_kinds says so
         if one.allocated.admin_access or before is None:
-            return PlannedDevice(one.allocated, self.locks(one))
+            return PlannedDevice(one.allocated, self.locks(one, nic))
         _check(one.allocated.device, nic, config)
         after = _wanted(config, before)
         undo = None if after == before else {"before": before.to_json(), "after": after.to_json()}
-        return PlannedDevice(one.allocated, self.locks(one), undo)
+        return PlannedDevice(one.allocated, self.locks(one, nic), undo)
 
 
 def device_name(bdf: str) -> str:

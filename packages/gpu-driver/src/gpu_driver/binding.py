@@ -1,0 +1,166 @@
+"""Which kernel driver a GPU needs for what a claim asks, and whether it may be given that one.
+
+DRM needs the GPU's native driver, VFIO one of the VFIO family. Pure: what is read for it is in :class:`Surroundings`,
+what is written goes through :mod:`dra_common.pci`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from dra_common.errors import DeviceRefused, HostError, HostNotFound
+from dra_common.pci import Binding, Bus, group_members, look
+from dra_common.ports import Host
+
+from gpu_driver.config import GpuConfig
+from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu, Surroundings, device_name, split_name
+from gpu_driver.facts import DRIVERS, PCI_DEVICES
+
+_BRIDGE = "0x06"
+"""PCI base class of bridges, which may be in a group with anything (kernel document vfio)."""
+_STOP = "end the virtual machine"
+_MANAGE = "allow it to change kernel drivers (--manage-binding), or bind it to {driver} by hand"
+
+
+def is_bound(gpu: Gpu, *, vfio: bool) -> bool:
+    """Whether the kernel driver that is bound is one for this use."""
+    return gpu.driver in (VFIO_DRIVERS if vfio else DRM_DRIVERS)
+
+
+def survey(host: Host, gpu: Gpu) -> Gpu:
+    """Read what has to be known before its kernel driver is changed. Raises HostError, HardwareBusy."""
+    with Bus(host) as bus:
+        override = bus.override(gpu.bdf)
+    candidates = (*DRM_DRIVERS, *VFIO_DRIVERS)
+    loaded = frozenset(name for name in candidates if host.sysfs.exists(f"{DRIVERS}/{name}"))
+    vfs = len(look(host.sysfs, gpu.bdf).vfs)
+    return replace(gpu, around=Surroundings(override, _neighbours(host, gpu), loaded, vfs))
+
+
+def _neighbours(host: Host, gpu: Gpu) -> tuple[str, ...]:
+    """Return the other functions of its IOMMU group that somebody could use: all but bridges."""
+    if not gpu.iommu_group:
+        return ()
+    members = group_members(host.sysfs, gpu.iommu_group)
+    return tuple(bdf for bdf in members if bdf != gpu.bdf and not _is_bridge(host, bdf))
+
+
+def _is_bridge(host: Host, bdf: str) -> bool:
+    return host.sysfs.read(f"{PCI_DEVICES}/{bdf}/class").startswith(_BRIDGE)
+
+
+def check_vfio(gpu: Gpu, config: GpuConfig) -> None:
+    """Raise DeviceRefused if a virtual machine that gets the GPU could reach the devices of others."""
+    if not gpu.iommu_group:
+        raise DeviceRefused(
+            f"device {gpu.name} cannot be prepared for VFIO: it is in no IOMMU group",
+            cure="enable the IOMMU in the firmware and on the kernel's command line (intel_iommu=on)",
+        )
+    neighbours = gpu.around.neighbours if gpu.around else ()
+    if neighbours and not config.allow_shared_group:
+        raise DeviceRefused(
+            f"device {gpu.name} cannot be prepared for VFIO: in its IOMMU group {gpu.iommu_group} are also "
+            + ", ".join(neighbours),
+            cure="use a slot whose ports isolate their devices (ACS); allowSharedGroup in the DeviceClass allows it",
+        )
+
+
+def check_ready(gpu: Gpu, *, vfio: bool) -> None:
+    """Raise DeviceRefused if a GPU with the right kernel driver cannot be used all the same."""
+    if vfio and gpu.in_use:
+        raise _refused(gpu, vfio=vfio, why=_in_use(gpu), cure=_STOP)
+    if not vfio and not gpu.card:
+        raise no_drm(gpu)
+
+
+def no_drm(gpu: Gpu) -> DeviceRefused:
+    """Explain why a device has nothing to be given through DRM."""
+    if gpu.driver not in DRM_DRIVERS:
+        cure = f"bind it to {gpu.native_driver or 'the kernel driver that supports it (i915 or xe)'}"
+        return _refused(gpu, vfio=False, why=f"{_is(gpu)} and has no DRM nodes", cure=cure)
+    why = f"{gpu.driver} is bound to it, but made no DRM card"
+    cure = "see the kernel log for why the GPU did not start; a cold boot or a firmware update may be needed"
+    return _refused(gpu, vfio=False, why=why, cure=cure)
+
+
+def wanted(gpu: Gpu, *, vfio: bool, manage: bool) -> Binding:
+    """Return how a GPU is to be bound that is not bound so. Raises DeviceRefused if it cannot, or may not."""
+    around = gpu.around
+    if around is None:
+        raise ValueError(f"{gpu.bdf} was not surveyed")
+    driver = _vfio_driver(gpu, around.drivers) if vfio else gpu.native_driver
+    refused = partial(_refused, gpu, vfio=vfio)
+    if not driver:
+        raise refused("no kernel driver is known for this product", "bind one by hand")
+    if not manage:
+        raise refused(_is(gpu), _MANAGE.format(driver=driver))
+    if gpu.in_use:
+        raise refused(_in_use(gpu), _STOP)
+    if gpu.driver not in ("", *DRM_DRIVERS, *VFIO_DRIVERS):
+        raise refused(
+            f"{_is(gpu)}, which somebody has a reason for", f"unbind it, or bind it to {driver}, by hand"
+        )
+    if driver not in around.drivers:
+        raise refused(f"the kernel driver {driver} is not loaded", f"load the kernel module {driver}")
+    if around.vfs:
+        why = f"it has {around.vfs} virtual functions, which would go with its kernel driver"
+        raise refused(why, "remove them: write 0 to its sriov_numvfs")
+    return Binding(driver, driver if vfio else "")
+
+
+def _vfio_driver(gpu: Gpu, loaded: Collection[str]) -> str:
+    """Prefer the variant that can migrate a running machine, where the kernel has it (Linux 6.19)."""
+    return "xe-vfio-pci" if gpu.product.native_driver == "xe" and "xe-vfio-pci" in loaded else "vfio-pci"
+
+
+def _is(gpu: Gpu) -> str:
+    return f"it is bound to {gpu.driver}" if gpu.driver else "it is not bound to any kernel driver"
+
+
+def _in_use(gpu: Gpu) -> str:
+    return f"{_is(gpu)}, and a virtual machine that is not of a claim has it open"
+
+
+def _refused(gpu: Gpu, why: str, cure: str, *, vfio: bool) -> DeviceRefused:
+    use = "VFIO" if vfio else "DRM"
+    return DeviceRefused(f"device {gpu.name} cannot be prepared for {use}: {why}", cure=cure)
+
+
+def bind(host: Host, changes: Mapping[str, Binding]) -> None:
+    """Bind GPUs, by name, and wait for what containers will be given. Raises HostError and its kinds."""
+    with Bus(host) as bus:
+        for name, binding in changes.items():
+            bdf = _place(name)
+            bus.rebind(bdf, binding)
+            if binding.driver in VFIO_DRIVERS:
+                bus.wait_group_node(bdf)
+            else:
+                bus.wait(bdf, "its DRM card", partial(_has_card, host, bdf))
+
+
+def give_back(host: Host, changes: Mapping[str, Binding]) -> None:
+    """Bind GPUs, by name, as they were found. One that has gone, or whose place another one has, is left alone."""
+    with Bus(host) as bus:
+        for name, binding in changes.items():
+            with suppress(HostNotFound):
+                if device_name(_place(name), host.sysfs.read(f"{PCI_DEVICES}/{_place(name)}/device")) == name:
+                    bus.rebind(_place(name), binding)
+
+
+def _place(name: str) -> str:
+    """Return the address in a device's name."""
+    place = split_name(name)
+    if place is None:
+        raise ValueError(f"{name!r} is not a device of this driver")
+    return place[0]
+
+
+def _has_card(host: Host, bdf: str) -> bool:
+    try:
+        names = host.sysfs.listdir(f"{PCI_DEVICES}/{bdf}/drm")
+    except HostError:
+        return False
+    return any(name.startswith("card") and host.devfs.exists(f"dri/{name}") for name in names)

@@ -1,0 +1,48 @@
+"""What a claim or a DeviceClass may say about a GPU: the opaque kinds of ``gpu.intel.com/v1alpha1``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from dra_common.driver import AdminOnly, ConfigKind, OpaqueParameters, Wanted
+from pydantic import ConfigDict
+from pydantic.alias_generators import to_camel
+
+VFIO_CLASS = "gpu-vfio.intel.com"
+"""The DeviceClass that means VFIO by its name alone, as it does for Intel's Go driver."""
+
+Iommu = Literal["legacy", "iommufd", "both"]
+
+
+class GpuConfig(OpaqueParameters):
+    """How the container uses its GPU.
+
+    Args:
+        binding: ``drm`` for the kernel's own driver, ``vfio`` for a virtual machine; by default as the DeviceClass is
+            named.
+        iommu: with VFIO, the nodes of groups, those of IOMMUFD, or both as far as the kernel has them.
+        keep_binding: the kernel driver stays as it is when the claim is gone, instead of the one found before.
+        allow_shared_group: VFIO although other devices are in the same IOMMU group, which then are not isolated.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    binding: Literal["drm", "vfio"] | None = None
+    iommu: Iommu = "both"
+    keep_binding: Annotated[bool, AdminOnly()] = False
+    allow_shared_group: Annotated[bool, AdminOnly()] = False
+
+
+KIND = ConfigKind("gpu.intel.com/v1alpha1", "GpuConfig", GpuConfig)
+
+
+def config_of(wanted: Wanted) -> GpuConfig:
+    """Return what was asked for; without configuration, the defaults."""
+    config = wanted.config.get(KIND.kind)
+    return config if isinstance(config, GpuConfig) else GpuConfig()
+
+
+def wants_vfio(wanted: Wanted) -> bool:
+    """Whether the container is a virtual machine that gets the whole function."""
+    binding = config_of(wanted).binding
+    return wanted.device_class == VFIO_CLASS if binding is None else binding == "vfio"

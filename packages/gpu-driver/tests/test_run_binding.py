@@ -1,0 +1,270 @@
+"""GPUs change between DRM and VFIO for claims, in the real process on the simulated kernel, and back."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from dra_common.model import ClaimRef
+from dra_common.simulate import ControlClient, SimulatedHost
+from dra_common.testing.killer import Killer
+from dra_common.testing.mortal import Orders
+from dra_common.testing.node import SimulatedNode
+from dra_common.testing.waiting import wait_until
+from gpu_nodes import allocated, assert_no_surprise, control, machine_only, put_status, running, taints, write
+
+FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
+FLEX_BDF, B60_BDF = "0000:4d:00.0", "0000:9a:00.0"
+
+
+@pytest.fixture
+def node() -> Iterator[SimulatedNode]:
+    with running("two-gpus") as node:
+        yield node
+
+
+def claim(
+    node: SimulatedNode, name: str, *devices: str, source: str = "FromClaim", **config: Any
+) -> ClaimRef:
+    """A claim with these devices, and a GpuConfig for all of them."""
+    ref = allocated(node, name, *devices)
+    stored: Any = node.api.get("ResourceClaim", ref.name, ref.namespace)
+    parameters = {"apiVersion": "gpu.intel.com/v1alpha1", "kind": "GpuConfig", **config}
+    entry = {
+        "source": source,
+        "requests": [],
+        "opaque": {"driver": "gpu.intel.com", "parameters": parameters},
+    }
+    stored["status"]["allocation"]["devices"]["config"] = [entry]
+    put_status(node, ref, stored["status"])
+    return ref
+
+
+def vfio(node: SimulatedNode, name: str, *devices: str, **more: Any) -> ClaimRef:
+    return claim(node, name, *devices, binding="vfio", **more)
+
+
+def bound(node: SimulatedNode, bdf: str) -> tuple[str, str]:
+    """Kernel driver and override of a function."""
+    sysfs = SimulatedHost(node.machine).sysfs
+    folder = f"bus/pci/devices/{bdf}"
+    driver = sysfs.readlink(f"{folder}/driver").rpartition("/")[2] if sysfs.exists(f"{folder}/driver") else ""
+    return driver, sysfs.read(f"{folder}/driver_override")
+
+
+def given(node: SimulatedNode, ref: ClaimRef) -> list[str]:
+    """Device nodes in the container, each of which is one of the machine's."""
+    edits = node.resolve(node.prepare(ref)).device_nodes
+    return sorted(edits)
+
+
+def test_a_gpu_is_given_whole_and_is_back_on_its_own_driver_afterwards(node: SimulatedNode) -> None:
+    ref = vfio(node, "vm", FLEX, B60)
+    assert given(node, ref) == [
+        "/dev/iommu",
+        "/dev/vfio/14",
+        "/dev/vfio/22",
+        "/dev/vfio/devices/vfio0",
+        "/dev/vfio/devices/vfio1",
+        "/dev/vfio/vfio",
+    ]
+    assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
+    assert bound(node, B60_BDF) == ("xe-vfio-pci", "xe-vfio-pci")
+    node.unprepare(ref)
+    assert bound(node, FLEX_BDF) == ("i915", "(null)")
+    assert bound(node, B60_BDF) == ("xe", "(null)")
+    assert_no_surprise(node)
+
+
+def test_a_gpu_of_a_virtual_machine_serves_containers_and_goes_back(node: SimulatedNode) -> None:
+    whole = vfio(node, "vm", B60)
+    node.prepare(whole)
+    node.kill_driver()
+    # Somebody else's binding by now: no claim of ours is to give it back.
+    node.start_driver()
+    node.unprepare(whole)
+    write(node, f"bus/pci/devices/{B60_BDF}/driver_override", "vfio-pci")
+    write(node, "bus/pci/drivers/xe/unbind", B60_BDF)
+    write(node, "bus/pci/drivers_probe", B60_BDF)
+    ref = allocated(node, "drm", B60)
+    assert [path for path in given(node, ref) if "render" in path]
+    assert bound(node, B60_BDF) == ("xe", "(null)")
+    node.unprepare(ref)
+    assert bound(node, B60_BDF) == ("vfio-pci", "vfio-pci")
+
+
+def test_the_name_of_the_device_class_means_vfio(node: SimulatedNode) -> None:
+    ref = allocated(node, "vm", FLEX)
+    stored: Any = node.api.get("ResourceClaim", ref.name, ref.namespace)
+    stored["spec"]["devices"]["requests"][0]["exactly"]["deviceClassName"] = "gpu-vfio.intel.com"
+    node.api.put("ResourceClaim", stored)
+    assert "/dev/vfio/14" in given(node, ref)
+
+
+def test_who_only_looks_on_changes_nothing(node: SimulatedNode) -> None:
+    node.prepare(vfio(node, "vm", FLEX))
+    spy = allocated(node, "spy", FLEX, adminAccess=True)
+    assert node.prepare(spy)[0].cdi_ids == ()
+    assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
+    node.unprepare(spy)
+    assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
+
+
+def test_only_an_administrator_may_keep_a_binding(node: SimulatedNode) -> None:
+    assert "keepBinding may be set in the DeviceClass only" in node.refusal(
+        vfio(node, "user", FLEX, keepBinding=True)
+    )
+    ref = vfio(node, "admin", FLEX, source="FromClass", keepBinding=True)
+    node.prepare(ref)
+    node.unprepare(ref)
+    assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
+
+
+# --------------------------------------------------------------------------- hardware that others use
+
+
+@contextmanager
+def virtual_machine(node: SimulatedNode, group: str, bdf: str) -> Iterator[None]:
+    """Have a function open through VFIO, past Kubernetes."""
+    client = ControlClient(node.machine)
+    with client.connect() as connection, connection.makefile("rwb") as stream:
+        assert client.exchange(stream, "open", node=f"vfio/{group}", bdf=bdf)["ok"]
+        yield
+
+
+def to_vfio_by_hand(node: SimulatedNode, bdf: str, driver: str) -> None:
+    write(node, f"bus/pci/devices/{bdf}/driver_override", "vfio-pci")
+    write(node, f"bus/pci/drivers/{driver}/unbind", bdf)
+    write(node, "bus/pci/drivers_probe", bdf)
+
+
+def test_what_a_virtual_machine_has_open_is_not_taken_away(node: SimulatedNode) -> None:
+    to_vfio_by_hand(node, FLEX_BDF, "i915")
+    ref = allocated(node, "drm", FLEX)
+    with virtual_machine(node, "14", FLEX_BDF):
+        for claim_of_it in (ref, vfio(node, "second", FLEX)):
+            error = node.refusal(claim_of_it)
+            assert "a virtual machine that is not of a claim has it open (end the virtual machine)" in error
+        assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
+        # The slice says so as soon as the machine is looked at again, and no later than the next rescan.
+        write(node, f"bus/pci/devices/{B60_BDF}/uevent", "change")
+        wait_until(lambda: taints(node, FLEX) == ["busy"], "the taint")
+    assert any("card" in path for path in given(node, ref))
+    node.unprepare(ref)
+    assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
+    assert node.leftovers() == []
+
+
+def test_a_machine_that_does_not_let_go_keeps_nobody_else_waiting() -> None:
+    """The unbind blocks in the kernel: a clear error, a taint, the others served; and all is well when it returns."""
+    with running("two-gpus", "--rescan-seconds=1") as node:
+        ref = vfio(node, "vm", FLEX)
+        node.prepare(ref)
+        with virtual_machine(node, "14", FLEX_BDF):
+            node.kubelet._call_timeout = 10
+            (error,) = node.kubelet.unprepare([ref], node.driver).values()
+            node.kubelet._call_timeout = 45
+            assert f"{FLEX_BDF}: unbind vfio-pci: the kernel has not returned" in error
+            assert "end the virtual machine" in error
+            wait_until(lambda: "busy" in taints(node, FLEX), "the taint")
+            other = allocated(node, "other", B60)
+            assert any("render" in path for path in given(node, other))
+            node.unprepare(other)
+            node.kill_driver()
+            node.start_driver()
+        wait_until(lambda: not node.kubelet.unprepare([ref], node.driver)[ref.uid], "the kernel to return")
+        assert bound(node, FLEX_BDF) == ("i915", "(null)")
+        wait_until(lambda: taints(node, FLEX) == [], "the taints to go")
+        assert node.leftovers() == []
+
+
+def test_a_prepared_gpu_that_an_outsider_rebinds_is_tainted_until_its_claim_is_gone(
+    node: SimulatedNode,
+) -> None:
+    ref = allocated(node, "drm", B60)
+    node.prepare(ref)
+    to_vfio_by_hand(node, B60_BDF, "xe")
+    wait_until(lambda: taints(node, B60) == ["unexpected-driver"], "the taint")
+    node.unprepare(ref)
+    write(node, f"bus/pci/devices/{B60_BDF}/uevent", "change")
+    wait_until(lambda: taints(node, B60) == [], "the taint to go")
+    assert bound(node, B60_BDF) == ("vfio-pci", "vfio-pci")
+
+
+def test_what_another_driver_has_is_left_to_it(node: SimulatedNode) -> None:
+    ref = vfio(node, "vm", FLEX, B60)
+    write(node, f"bus/pci/devices/{B60_BDF}/sriov_numvfs", "2")
+    assert "it has 2 virtual functions" in node.refusal(ref)
+    # The claim gets all of its devices, or none: the first was not touched.
+    assert bound(node, FLEX_BDF) == ("i915", "(null)")
+    assert node.leftovers() == []
+
+
+# --------------------------------------------------------------------------- failures and reboots
+
+
+@pytest.fixture
+def killer() -> Iterator[Killer]:
+    with machine_only("two-gpus") as node:
+        killer = Killer(node)
+        killer.start()
+        node.wait_published()
+        yield killer
+
+
+FOUND = (("i915", "(null)"), ("xe", "(null)"))
+
+
+def both(node: SimulatedNode) -> tuple[tuple[str, str], tuple[str, str]]:
+    return bound(node, FLEX_BDF), bound(node, B60_BDF)
+
+
+def hardware_changes(killer: Killer, ref: ClaimRef) -> list[int]:
+    """Numbers of the changes of hardware in a prepare of this claim."""
+    killer.order(Orders())
+    killer.node.prepare(ref)
+    changes = [at for at, line in enumerate(killer.changes(), 1) if " hardware " in line]
+    killer.node.unprepare(ref)
+    assert len(changes) == 6
+    return changes
+
+
+def test_a_failure_in_the_middle_gives_all_back(killer: Killer) -> None:
+    node, ref = killer.node, vfio(killer.node, "vm", FLEX, B60)
+    for at in hardware_changes(killer, ref):
+        killer.order(Orders("fail", at, errno.EIO))
+        assert "(EIO)" in node.refusal(ref)
+        assert both(node) == FOUND
+        assert node.leftovers() == []
+
+
+@pytest.mark.parametrize("kind", ["kill-before", "kill-after"])
+def test_killed_at_any_change_of_hardware_all_is_as_found(killer: Killer, kind: str) -> None:
+    node, ref = killer.node, vfio(killer.node, "vm", FLEX, B60)
+    for at in hardware_changes(killer, ref):
+        assert killer.dies(Orders.parse(f"{kind} {at}"), node.prepare, ref)
+        killer.start()
+        wait_until(lambda: both(node) == FOUND, "recovery")
+        node.prepare(ref)
+        assert [driver for driver, _ in both(node)] == ["vfio-pci", "xe-vfio-pci"]
+        node.unprepare(ref)
+        assert both(node) == FOUND
+        assert node.leftovers() == []
+
+
+def test_after_a_reboot_the_claim_gets_its_gpu_through_vfio_again(node: SimulatedNode) -> None:
+    ref = vfio(node, "vm", FLEX)
+    answer = node.prepare(ref)
+    node.kill_driver()
+    control(node, "reboot")
+    for file in node.cdi.iterdir():
+        file.unlink()
+    node.start_driver()
+    assert bound(node, FLEX_BDF) == ("i915", "(null)")
+    assert node.prepare(ref) == answer
+    assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
+    node.unprepare(ref)
+    assert bound(node, FLEX_BDF) == ("i915", "(null)")
