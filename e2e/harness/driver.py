@@ -32,7 +32,11 @@ class Driver(Release):
         """Have the driver on this simulated machine, installed anew if it is on another one."""
         if self.profile != profile:
             self.leave()
-            self._values = (f"simulatedDevices.profile={profile}", "enableDRAExtendedResources=true")
+            self._values = (
+                f"simulatedDevices.profile={profile}",
+                "enableDRAExtendedResources=true",
+                "migrationClasses={i915,xe}",
+            )
             self.install(*self._values)
             self.profile = profile
         self.wait_ready()

@@ -6,6 +6,7 @@ import pytest
 from harness.api import ApiError, Json
 from harness.cluster import Cluster, CommandFailed
 from harness.driver import Driver
+from harness.gpu_pods import CLAIMS
 from harness.namespace import Namespace, pod_manifest
 from harness.release import CHART, Release
 from harness.waiting import wait_for
@@ -20,6 +21,7 @@ VARIANTS = (
     ("simulatedDevices.enabled=false",),
     ("simulatedDevices.enabled=false", "cdi.staticPath=", "kubeletPlugin.privileged=true"),
     ("metrics.enabled=true", "logging.format=json", "logging.verbosity=4", "serverFeaturesOff={taints}"),
+    ("claimStatus=true", "migrationClasses={i915,xe}"),
     ("enableDRAExtendedResources=true", "extendedResourceName=example.com/gpu"),
     ("serviceAccount.create=false", "serviceAccount.name=mine", "imagePullSecrets[0].name=secret"),
     (
@@ -59,6 +61,7 @@ def test_the_api_server_takes_what_is_rendered(cluster: Cluster, values: tuple[s
         ("kubeletPlugin.healthcheckPort=0", "/kubeletPlugin/healthcheckPort"),
         ("host.kubeletDir=var/lib/kubelet", "/host/kubeletDir"),
         ("healthMonitoring.enabled=true", "healthMonitoring"),
+        ("migrationClasses={amdgpu}", "/migrationClasses/0"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name(cluster: Cluster, value: str, named: str) -> None:
@@ -90,15 +93,18 @@ def published(cluster: Cluster) -> list[Json]:
     return wait_for(lambda: slices(cluster), "ResourceSlices of gpu.intel.com", 30)
 
 
+ONE_GPU_TEMPLATE = {
+    "apiVersion": "resource.k8s.io/v1",
+    "kind": "ResourceClaimTemplate",
+    "metadata": {"name": "one-gpu"},
+    "spec": {"spec": ONE_GPU},
+}
+ONE_CLAIM = {"gpu": {"resourceClaimTemplateName": "one-gpu"}}
+
+
 def run_with_gpu(namespace: Namespace, name: str) -> None:
-    template = {
-        "apiVersion": "resource.k8s.io/v1",
-        "kind": "ResourceClaimTemplate",
-        "metadata": {"name": "one-gpu"},
-        "spec": {"spec": ONE_GPU},
-    }
-    namespace.apply(template)
-    namespace.run_pod(pod_manifest(name, claims={"gpu": {"resourceClaimTemplateName": "one-gpu"}}))
+    namespace.apply(ONE_GPU_TEMPLATE)
+    namespace.run_pod(pod_manifest(name, claims=ONE_CLAIM))
 
 
 def test_devices_and_classes_are_there(cluster: Cluster, release: Release) -> None:
@@ -199,6 +205,44 @@ def test_every_request_of_the_driver_was_allowed(cluster: Cluster, release: Rele
     own = [each for each in asked if "dra-common" in each.get("userAgent", "")]
     assert own
     assert [each["requestURI"] for each in own if each["responseStatus"]["code"] in (401, 403)] == []
+
+
+def test_an_operator_cordons_a_gpu_in_the_drivers_container(
+    cluster: Cluster, release: Release, namespace: Namespace
+) -> None:
+    names = [each["name"] for each in published(cluster)[0]["spec"]["devices"]]
+    said = release.execute("gpu-driver", "devices", "cordon", *names, "--reason=bad fan")
+    assert said.splitlines() == [f"cordoned {name}" for name in names]
+    wait_for(
+        lambda: all(each.get("taints") for each in published(cluster)[0]["spec"].get("devices", [])),
+        "the taints, or no devices at all without the feature gate",
+        30,
+    )
+    namespace.apply(ONE_GPU_TEMPLATE)
+    namespace.create_pod(pod_manifest("waits", claims=ONE_CLAIM))
+    assert namespace.wait_event("waits", "FailedScheduling")
+    release.execute("gpu-driver", "devices", "uncordon", *names)
+    namespace.wait_ready("waits")
+    namespace.delete_pod("waits")
+
+
+@pytest.mark.scenario(77)
+def test_a_claim_says_whether_its_gpus_are_ready(
+    cluster: Cluster, release: Release, namespace: Namespace
+) -> None:
+    release.upgrade("claimStatus=true")
+    run_with_gpu(namespace, "user")
+
+    def told() -> list[Json]:
+        (claim,) = cluster.api.items(namespace.path(CLAIMS))
+        found: list[Json] = claim["status"].get("devices", [])
+        return found
+
+    (device,) = wait_for(told, "the status of the claim", 30)
+    assert [(each["type"], each["status"]) for each in device["conditions"]] == [("Ready", "True")]
+    shown = namespace.execute("user", "sh", "-c", "ls -d /dev/dri/card* /dev/dri/renderD*").split()
+    assert device["data"]["deviceNodes"] == shown
+    namespace.delete_pod("user")
 
 
 # The last one here, after which there is nothing.

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from dra_common.adoption import Adoption
+from dra_common.claimstatus import Facts, TellingClaims, Writer
 from dra_common.cluster import ClusterClaims, connect, node_uid, server_version
 from dra_common.cordons import CordonTaints, FileCordons
 from dra_common.definition import Definition
@@ -40,7 +41,7 @@ from dra_common.monitoring import (
     open_metrics,
     unhealthy_devices,
 )
-from dra_common.ports import ApiServer, ClaimReader, Doorbell
+from dra_common.ports import ApiServer, ClaimReader, ClaimService, Doorbell
 from dra_common.predecessor import PreparedClaims
 from dra_common.publisher import Drops, Probe, Publisher, PublisherInTurn
 from dra_common.readiness import Readiness
@@ -283,8 +284,22 @@ class App:
         self._readiness.met("recovered")
         return lifecycle
 
+    def _telling(self, engine: ClaimService, lifecycle: Lifecycle[Any], stack: ExitStack) -> TellingClaims:
+        writer = Writer(
+            self._api,
+            driver=self._driver.name,
+            node=self._settings.node_name,
+            facts=Facts(lifecycle, self._state.records, self._driver.cdi_vendor).of,
+            counts=self._telemetry,
+        )
+        stack.callback(writer.stop)
+        writer.start()
+        return TellingClaims(engine, tell=writer.tell, forget=writer.forget, where=self._settings.node_name)
+
     def _serve(self, lifecycle: Lifecycle[Any], claims: ClaimReader, stack: ExitStack) -> None:
-        engine = Engine(self._driver, lifecycle, claims, self._locks, self._settings.node_name)
+        engine: ClaimService = Engine(self._driver, lifecycle, claims, self._locks, self._settings.node_name)
+        if self._settings.claim_status:
+            engine = self._telling(engine, lifecycle, stack)
         plugin = KubeletPlugin(
             driver_name=self._driver.name,
             plugin_dir=self._data,

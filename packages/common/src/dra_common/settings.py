@@ -127,6 +127,7 @@ class Settings:
         config: the driver's configuration file; None = there is none.
         flags: fields of the driver's policy that were given as flags or variables, which win over the file.
         health: whether and how the health of devices is watched.
+        claim_status: whether it is told in ResourceClaims (``status.devices``) what became of them.
         verbosity: klog style; from 4 on debug lines are logged.
     """
 
@@ -146,6 +147,7 @@ class Settings:
     config: Path | None = None
     flags: Mapping[str, object] = field(default_factory=dict)
     health: HealthSettings = field(default_factory=HealthSettings)
+    claim_status: bool = False
     log_format: LogFormat = "text"
     verbosity: int = 0
 

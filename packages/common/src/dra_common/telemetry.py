@@ -126,6 +126,13 @@ CONFIG_CURRENT = Row(
     "gauge",
     "1 while the configuration in use is what its file says, 0 since a change of the file that was refused.",
 )
+CLAIM_STATUSES = Row(
+    "intel_dra_claim_statuses_total",
+    "counter",
+    "Reports of claims to the API server (--claim-status), by what became of them: written, unchanged, over (the claim "
+    "is), failed (tried again), dropped.",
+    ("result",),
+)
 BUILD_INFO = Row(
     "intel_dra_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "python")
 )

@@ -142,6 +142,16 @@ ServerFeaturesOff = Annotated[
         rich_help_panel=_KUBELET,
     ),
 ]
+ClaimStatus = Annotated[
+    bool,
+    typer.Option(
+        "--claim-status",
+        envvar="CLAIM_STATUS",
+        help="Tell in the status of a ResourceClaim, after the kubelet is answered, whether its devices are ready and "
+        "what they are; needs rights of its own.",
+        rich_help_panel=_KUBELET,
+    ),
+]
 Config = Annotated[
     str,
     typer.Option(

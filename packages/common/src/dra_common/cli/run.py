@@ -47,6 +47,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         health_file: options.HealthFile = "",
         health_taint: options.HealthTaint = str(_DEFAULT.health.effect),
         xpumd_socket: options.XpumdSocket = _DEFAULT.health.xpumd_socket,
+        claim_status: options.ClaimStatus = False,
         logging_format: options.Format = options.LoggingFormat.TEXT,
         verbosity: options.Verbosity = 0,
         policy: Given,
@@ -82,6 +83,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
             server_features_off=parse_features(
                 server_features_off, "--server-features-off (SERVER_FEATURES_OFF)"
             ),
+            claim_status=claim_status,
             config=policy.file,
             flags=policy.flags,
         )
