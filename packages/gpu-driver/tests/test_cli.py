@@ -167,8 +167,8 @@ def test_simulate_once_writes_a_tree_that_is_read_without_a_kernel_behind_it(mac
     found = json.loads(shown.stdout)
     assert [device["name"] for device in found] == list(machine.hardware)
     for device, known in zip(found, machine.devices, strict=True):
-        assert device["attributes"] == known["attributes"]
-        # Memory that only the kernel can be asked for, by ioctl, is missing there, never wrong.
+        # What only the kernel can be asked for, by ioctl, is missing there, never wrong.
+        assert device["attributes"].items() <= known["attributes"].items()
         assert device["capacity"].items() <= known["capacity"].items()
 
 
