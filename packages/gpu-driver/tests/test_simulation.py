@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import errno
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 from dra_common.errors import HostError, HostWriteError, SettingsError
-from dra_common.simulate import ControlClient, SimulatedHost, Simulator, find_profile, list_profiles
+from dra_common.simulate import SimulatedHost, find_profile, list_profiles
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
 from gpu_driver.queries import QUERIES, Cores, XeGtTopology, XeGucVersion
 from gpu_driver.simulation import SIMULATION
+from gpu_machines import Boot, hand, machines
 
-Boot = Callable[[str], SimulatedHost]
 MIB = 1 << 20
-
-
-@contextmanager
-def machines() -> Iterator[Boot]:
-    """Yield what starts a profile (name or path); the machine runs until the end of the block."""
-    with ExitStack() as stack:
-
-        def start(profile: str) -> SimulatedHost:
-            root = Path(tempfile.mkdtemp(prefix="gpu"))
-            stack.callback(shutil.rmtree, root, ignore_errors=True)
-            stack.enter_context(Simulator(SIMULATION, find_profile(SIMULATION, profile), root))
-            return SimulatedHost(root)
-
-        yield start
 
 
 @pytest.fixture
@@ -51,11 +34,6 @@ def shipped() -> Iterator[Boot]:
 
 def gpus(host: SimulatedHost) -> dict[str, Gpu]:
     return {gpu.bdf: gpu for gpu in discover(host).hardware.values()}
-
-
-def hand(host: SimulatedHost, op: str, **fields: str) -> Mapping[str, object]:
-    """Do what a hand on the hardware does."""
-    return ControlClient(Path(host.sysfs.root).parent).request(op, **fields)
 
 
 def device(bdf: str) -> str:

@@ -133,7 +133,7 @@ class App:
         self._locks = open_locks(settings, definition.driver)
         self._readiness = Readiness()
         health = settings.health
-        self._health = Diagnosis(definition, health, self._telemetry) if health.on else None
+        self._health = Diagnosis(definition, health, self._host, self._telemetry) if health.on else None
         diagnose = self._health.monitor.diagnose if self._health else None
         self._inventory = Inventory(definition.driver.name, diagnose)
         who = f"{definition.program} {version}" + (f", pod {settings.pod_uid}" if settings.pod_uid else "")
@@ -244,6 +244,7 @@ class App:
                 CordonTaints(FileCordons(cordons_folder(self._data)), self._driver.name),
             ),
             seen=self._health.seen if self._health else lambda _: None,
+            heard=self._health.heard if self._health else lambda _: None,
             uevents=open_uevents(self._settings.host, self._driver.uevent_subsystems),
             timing=Timing(rescan=self._settings.rescan_seconds),
         )

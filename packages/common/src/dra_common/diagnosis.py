@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dra_common.definition import Definition
 from dra_common.driver import HealthKnowledge
 from dra_common.errors import SettingsError
-from dra_common.health import FileSource, HealthMonitor, Policy
+from dra_common.health import FileSource, HealthMonitor, KernelSource, Policy
 from dra_common.model import Severity
-from dra_common.ports import HealthSource
+from dra_common.ports import HealthSource, Host, Uevent
 from dra_common.settings import HealthSettings
 from dra_common.telemetry import Telemetry
 
 FIRST_WORD_SECONDS = 2.0
 """How long a start waits for sources that have nothing to say yet."""
-
-FILE = "file"
 
 
 class Names:
@@ -44,11 +43,14 @@ class Diagnosis:
     Raises SettingsError for a source that this driver does not have.
     """
 
-    def __init__(self, definition: Definition, settings: HealthSettings, telemetry: Telemetry) -> None:
+    def __init__(
+        self, definition: Definition, settings: HealthSettings, host: Host, telemetry: Telemetry
+    ) -> None:
         self._names = Names(definition.health)
+        self._kernel = KernelSource(definition.health, host) if definition.health else None
         policy = Policy(Severity.CRITICAL if settings.ignore_warning else Severity.WARNING, settings.effect)
         self.monitor = HealthMonitor(
-            open_sources(definition, settings),
+            choose(self._known(definition, settings), definition.program, settings.sources),
             policy=lambda _device: policy,
             names=self._names,
             telemetry=telemetry,
@@ -57,29 +59,34 @@ class Diagnosis:
     def seen(self, hardware: Mapping[str, Any]) -> None:
         """A look at the machine found this, by device name."""
         self._names.seen(hardware)
+        if self._kernel in self.monitor.sources:
+            self._kernel.seen(hardware)
+
+    def heard(self, event: Uevent) -> None:
+        """The kernel tells this."""
+        if self._kernel in self.monitor.sources:
+            self._kernel.heard(event)
+
+    def _known(
+        self, definition: Definition, settings: HealthSettings
+    ) -> Mapping[str, Callable[[], HealthSource]]:
+        """Return how each source that this driver has is made, by name."""
+        known: dict[str, Callable[[], HealthSource]] = {
+            name: partial(make, settings) for name, make in definition.health_sources.items()
+        }
+        if (kernel := self._kernel) is not None:
+            known[KernelSource.name] = lambda: kernel
+        if (path := settings.file) is not None:
+            known[FileSource.name] = lambda: FileSource(path)
+        return known
 
 
-def open_sources(definition: Definition, settings: HealthSettings) -> list[HealthSource]:
-    """Return the sources that are asked for, not yet started. Raises SettingsError."""
-    known = known_sources(definition, settings)
-    for name in settings.sources:
+def choose(
+    known: Mapping[str, Callable[[], HealthSource]], program: str, wanted: Sequence[str]
+) -> list[HealthSource]:
+    """Return the sources that are wanted, all of them if none is named. Raises SettingsError."""
+    for name in wanted:
         if name not in known:
-            msg = (
-                f"--health-sources (HEALTH_SOURCES) names {name!r}, which {definition.program} does not have"
-            )
+            msg = f"--health-sources (HEALTH_SOURCES) names {name!r}, which {program} does not have"
             raise SettingsError(msg, cure=f"it has {', '.join(known) or 'none'}")
-    return [make() for name, make in known.items() if not settings.sources or name in settings.sources]
-
-
-def known_sources(
-    definition: Definition, settings: HealthSettings
-) -> Mapping[str, Callable[[], HealthSource]]:
-    """Return how each source that this driver has is made, by name."""
-    known: dict[str, Callable[[], HealthSource]] = {
-        name: lambda make=make: make(settings)  # type: ignore[misc]  # bound now, called later
-        for name, make in definition.health_sources.items()
-    }
-    if settings.file is not None:
-        path = settings.file
-        known[FILE] = lambda: FileSource(path)
-    return known
+    return [make() for name, make in known.items() if not wanted or name in wanted]

@@ -104,6 +104,29 @@ def test_status_unplug_plug_reboot(line: Line, root: Path) -> None:
     assert line.ask(op="status")["boot_id"] != before["boot_id"]
 
 
+def test_a_gpu_hangs_and_a_sensor_says_something_else(line: Line, dial: Any, root: Path) -> None:
+    ear = dial()
+    assert ear.ask(op="subscribe")["ok"]
+    assert line.ask(op="wedge", bdf=TOY, methods="rebind,bus-reset")["ok"]
+    event = ear.receive()["event"]
+    assert (event["action"], event["subsystem"]) == ("change", "drm")
+    assert event["properties"]["WEDGED"] == "rebind,bus-reset"
+    assert line.ask(op="sense", path=f"{PCI}/{PF}/numa_node", value="7")["ok"]
+    assert (root / "sys" / PCI / PF / "numa_node").read_text() == "7\n"
+    refusals = [
+        line.ask(op=op, **fields)["error"]
+        for op, fields in (
+            ("wedge", {"bdf": "0000:ff:1f.7", "methods": "rebind"}),
+            ("wedge", {"bdf": PF, "methods": "rebind"}),
+            ("wedge", {"bdf": TOY, "methods": "prayer"}),
+            ("wedge", {"bdf": TOY, "methods": ""}),
+            ("sense", {"path": f"{PCI}/{PF}/nothing", "value": "7"}),
+            ("sense", {"path": f"{PCI}/{PF}", "value": "7"}),
+        )
+    ]
+    assert refusals == ["ENODEV", "ENOTSUP", "EINVAL", "EINVAL", "ENOENT", "EISDIR"]
+
+
 def test_a_function_reports_an_error(line: Line, root: Path) -> None:
     assert line.ask(op="error", bdf=PF, severity="nonfatal", name="CmpltTO")["ok"]
     assert "CmpltTO 1\n" in (root / "sys" / PCI / PF / "aer_dev_nonfatal").read_text()

@@ -9,6 +9,7 @@ from dra_common.cli import main as run_command
 from dra_common.definition import Definition
 
 from gpu_driver.driver import GpuDriver
+from gpu_driver.health import GpuHealth
 
 if TYPE_CHECKING:
     # The annotation alone would load the simulated kernel, and YAML, into every driver.
@@ -27,6 +28,7 @@ DEFINITION = Definition(
     title="Kubernetes DRA driver for Intel GPUs: publishes the GPUs of a node and gives claims their devices.",
     driver=GpuDriver(),
     simulation=_simulation,
+    health=GpuHealth(),
 )
 
 

@@ -9,7 +9,8 @@
 
 from dra_common.health.board import Board
 from dra_common.health.file import FileSource
+from dra_common.health.kernel import KernelSource
 from dra_common.health.monitor import HealthMonitor
 from dra_common.health.verdicts import Policy, verdict
 
-__all__ = ["Board", "FileSource", "HealthMonitor", "Policy", "verdict"]
+__all__ = ["Board", "FileSource", "HealthMonitor", "KernelSource", "Policy", "verdict"]

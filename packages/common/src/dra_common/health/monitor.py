@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 _QUIET, _LATEST = 0.05, 0.5
 """Seconds: sources that change again and again are taken in together."""
+_EVERY = 10.0
 _JOIN_SECONDS = 2.0
 
 
@@ -42,7 +43,7 @@ class HealthMonitor:
         telemetry: Telemetry = SILENT,
     ) -> None:
         self.board = Board()
-        self._sources, self._policy, self._names = tuple(sources), policy, names
+        self.sources, self._policy, self._names = tuple(sources), policy, names
         self._telemetry = telemetry
         self._bell = Bell(_QUIET, _LATEST)
         self._heard = threading.Condition()
@@ -61,10 +62,10 @@ class HealthMonitor:
 
         What is published first should be what they know: a taint that goes for a moment lets pods onto a bad device.
         """
-        for source in self._sources:
+        for source in self.sources:
             source.start(partial(self._changed, source.name))
         with self._heard:
-            self._heard.wait_for(lambda: len(self._reports()) == len(self._sources), seconds)
+            self._heard.wait_for(lambda: len(self._reports()) == len(self.sources), seconds)
 
     def start(self, refresh: Callable[[], object]) -> None:
         """From now on call ``refresh``, in a thread of ours, whenever some source says something else. Called once."""
@@ -75,7 +76,7 @@ class HealthMonitor:
         """End the sources and our thread. May be called again."""
         self._stopped = True
         self._bell.close()
-        for source in self._sources:
+        for source in self.sources:
             source.stop()
         if self._thread.is_alive():
             self._thread.join(_JOIN_SECONDS)
@@ -99,7 +100,7 @@ class HealthMonitor:
         """Return (source,) -> 1 if it can tell now, else 0."""
         reports = self._reports()
         return {
-            (one.name,): float(one.name in reports and not reports[one.name].away) for one in self._sources
+            (one.name,): float(one.name in reports and not reports[one.name].away) for one in self.sources
         }
 
     def memory(self, device: str) -> int | None:
@@ -115,7 +116,7 @@ class HealthMonitor:
 
     def _reports(self) -> dict[str, Report]:
         """What those say that have something to say yet."""
-        said = ((source.name, source.report()) for source in self._sources)
+        said = ((source.name, source.report()) for source in self.sources)
         return {name: report for name, report in said if report is not None}
 
     # ------------------------------------------------------------------ changes
@@ -126,8 +127,8 @@ class HealthMonitor:
             self._heard.notify_all()
 
     def _answer(self) -> None:
-        # Forever is what the bell can wait for.
-        while (rung := self._bell.wait(time.monotonic() + threading.TIMEOUT_MAX / 2)) is not None:
+        # Also without a ring: a source that hangs does not ring when what it said is too old.
+        while (rung := self._bell.wait(time.monotonic() + _EVERY)) is not None:
             _log.debug("health: %s", rung)
             try:
                 self._refresh()

@@ -17,6 +17,8 @@
 ``unplug``     ``bdf``                         pull a function, or a bridge with all behind it
 ``plug``       ``bdf``                         put it back
 ``error``      ``bdf``, ``severity``, ``name`` let a function report a PCIe error, named as in ``aer_dev_<severity>``
+``wedge``      ``bdf``, ``methods``            let a GPU hang; its driver gives it up, or has recovered it (``none``)
+``sense``      ``path``, ``value``             let an attribute of sysfs that shows hardware, as a sensor, say this
 ``reboot``                                     new boot id; VFs, overrides and manual bindings are gone; numbers differ
 ``status``                                     ``profile``, ``boot_id``, ``pid``
 ``stop``                                       end the simulator
@@ -164,6 +166,8 @@ class _Client:
             "unplug": self._unplug,
             "plug": self._plug,
             "error": self._error,
+            "wedge": self._wedge,
+            "sense": self._sense,
             "reboot": self._reboot,
             "status": self._status,
             "stop": lambda _: {},
@@ -263,6 +267,14 @@ class _Client:
 
     def _error(self, request: Request) -> Answer:
         self._kernel.report_error(*(_text(request, field) for field in ("bdf", "severity", "name")))
+        return {}
+
+    def _wedge(self, request: Request) -> Answer:
+        self._kernel.wedge(_text(request, "bdf"), _text(request, "methods"))
+        return {}
+
+    def _sense(self, request: Request) -> Answer:
+        self._kernel.sense(_text(request, "path"), _text(request, "value"))
         return {}
 
     def _reboot(self, _: Request) -> Answer:

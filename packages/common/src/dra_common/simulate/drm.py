@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from dra_common.simulate.errnos import refuse
 from dra_common.simulate.function import Function
 from dra_common.simulate.kernel_driver import IdDriver
 from dra_common.simulate.machine import Machine
@@ -12,6 +14,9 @@ from dra_common.simulate.machine import Machine
 MAJOR = 226
 FIRST_RENDER = 128
 _FIRST_CONTROL = 64
+
+METHODS = frozenset({"none", "rebind", "bus-reset", "vendor-specific", "unknown"})
+"""How a wedged device may be recovered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,31 @@ def _add_minor(machine: Machine, function: Function, kind: str, first: int, file
         files=files,
         owner=function,
     )
+
+
+def wedge(machine: Machine, function: Function, methods: str) -> None:
+    """Let the driver say that the device hangs, and what may bring it back: ``rebind,bus-reset``, or ``none``.
+
+    With ``none`` it has recovered by itself (Documentation/gpu/drm-uapi.rst). Otherwise it is wedged until it is bound
+    again. Raises OSError: EOPNOTSUPP (no card), EINVAL (no such method).
+    """
+    if not methods or not set(methods.split(",")) <= METHODS:
+        raise refuse(errno.EINVAL, f"{methods!r} is not of {', '.join(sorted(METHODS))}")
+    card = next((name for name in machine.class_devices(function, "drm") if _is_card(name)), "")
+    if not card:
+        raise refuse(errno.EOPNOTSUPP, f"{function.bdf} has no card")
+    if methods != "none" and not function.wedged:
+        function.wedged = True
+        machine.on_release(function, lambda: _mend(function))
+    machine.change(card, {"WEDGED": methods})
+
+
+def _mend(function: Function) -> None:
+    function.wedged = False
+
+
+def _is_card(folder: str) -> bool:
+    return folder.rpartition("/")[2].startswith("card")
 
 
 class DisplayDriver(IdDriver):

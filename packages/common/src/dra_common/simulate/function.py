@@ -34,6 +34,7 @@ class Function:
         autoprobe: ``sriov_drivers_autoprobe``.
         errors: reported PCIe errors, severity -> name -> how often; they last as long as the device.
         undo: how to take away what the bound driver added, run in reverse order.
+        wedged: its driver has given it up, as until it is bound again.
         locked_by: the thread that has its device lock, if one has.
     """
 
@@ -49,6 +50,7 @@ class Function:
     autoprobe: bool = True
     errors: dict[str, Counter[str]] = field(default_factory=dict)
     undo: list[Callable[[], None]] = field(default_factory=list)
+    wedged: bool = False
     locked_by: int | None = None
 
     @property

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dra_common.errors import SettingsError
-from dra_common.simulate import aer, binding, bus
+from dra_common.simulate import aer, binding, bus, drm
 from dra_common.simulate.errnos import refuse
 from dra_common.simulate.function import Function
 from dra_common.simulate.hub import Hub
@@ -222,13 +222,29 @@ class Kernel:
             self._unplugged -= {bdf, *spec.path, *self._behind(spec)}
             self._rescan("1")
 
+    def wedge(self, bdf: str, methods: str) -> None:
+        """Let a function hang so that its DRM driver gives it up. Raises ENODEV, EOPNOTSUPP, EINVAL."""
+        with self._lock:
+            drm.wedge(self.machine, self._function(bdf), methods)
+
+    def sense(self, path: str, value: str) -> None:
+        """Let an attribute of the hardware, as a sensor, say something else. Raises ENOENT, EISDIR."""
+        with self._lock:
+            real = self.machine.sys.resolve(path)
+            if (self.machine.sys.root / real).is_dir():
+                raise refuse(errno.EISDIR, path)
+            self.machine.set_file(real, value)
+
     def report_error(self, bdf: str, severity: str, name: str) -> None:
         """Let a function report a PCIe error: ``nonfatal``, ``CmpltTO``. Raises ENODEV, EPROTONOSUPPORT, EINVAL."""
         with self._lock:
-            function = self.machine.functions.get(bdf)
-            if function is None:
-                raise refuse(errno.ENODEV, f"no device {bdf!r}")
-            aer.report(self.machine, function, severity, name)
+            aer.report(self.machine, self._function(bdf), severity, name)
+
+    def _function(self, bdf: str) -> Function:
+        function = self.machine.functions.get(bdf)
+        if function is None:
+            raise refuse(errno.ENODEV, f"no device {bdf!r}")
+        return function
 
     def _behind(self, bridge: FunctionSpec) -> list[str]:
         return [spec.bdf for spec in self._hardware.values() if bridge.bdf in spec.path]

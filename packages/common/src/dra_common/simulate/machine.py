@@ -196,6 +196,11 @@ class Machine:
         device = self._classes[folder]
         self.emit("change", folder, device.subsystem, {**device.properties, **(properties or {})})
 
+    def class_devices(self, function: Function, subsystem: str) -> tuple[str, ...]:
+        """Return the folders of a function's devices of a class."""
+        below = f"{function.folder}/{subsystem}/"
+        return tuple(folder for folder in self._classes if folder.startswith(below))
+
     def _class_files(self, device: ClassDevice, parent: str, files: Mapping[str, str]) -> None:
         name = device.folder.rpartition("/")[2]
         self.sys.make_folder(device.folder)

@@ -20,6 +20,7 @@ class GpuDetails(BaseModel):
         tiles: how many regions the memory is divided into.
         mei: MEI devices of the card: 1 = firmware update, 2 = also content protection.
         power_cap: of the card in microwatts, as hwmon shows it; 0 = no hwmon (integrated graphics have none).
+        limits: hwmon shows limits of temperatures, as xe does since Linux 7.0.
         max_vfs: how many VFs the kernel driver allows; left out = what the hardware has.
         survivability: the firmware did not start, so xe binds without making any DRM node.
         xe_cores: not fused off, all tiles together; 0 = the kernel driver does not tell.
@@ -34,6 +35,7 @@ class GpuDetails(BaseModel):
     tiles: Annotated[int, Field(ge=1, le=4)] = 1
     mei: Annotated[int, Field(ge=0, le=2)] = 0
     power_cap: Annotated[int, Field(ge=0)] = 0
+    limits: bool = False
     max_vfs: Annotated[int, Field(ge=0)] | None = None
     survivability: bool = False
     xe_cores: Annotated[int, Field(ge=0, le=128)] = 0

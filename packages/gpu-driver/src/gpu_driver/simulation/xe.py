@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Mapping
 
-from dra_common.simulate import Function, Machine, add_card
+from dra_common.simulate import Function, Machine, add_card, refuse
 
 from gpu_driver.queries import XeGtTopology, XeGucVersion, XeMemRegions
 from gpu_driver.simulation import xe_sriov
@@ -43,7 +44,11 @@ class Xe(GpuKernelDriver):
         if function.is_vf:
             return
         if details.power_cap:
-            add_hwmon(machine, function, _hwmon_files(details.power_cap))
+            add_hwmon(
+                machine,
+                function,
+                _hwmon_files(details.power_cap) | (_LIMITS_OF_TEMPERATURES if details.limits else {}),
+            )
             machine.add_file(f"{function.folder}/vram_d3cold_threshold", "300", owner=function)
         add_mei(machine, function, self.name)
         if function.total_vfs:
@@ -51,6 +56,8 @@ class Xe(GpuKernelDriver):
 
     def query(self, machine: Machine, function: Function, node: str, name: str) -> bytes:
         """Also tell of the GPU's inside, where the profile says something of it."""
+        if function.wedged:
+            raise refuse(errno.ECANCELED, node)
         details = details_of(function)
         if name == XeGtTopology().name and details.xe_cores:
             check_open(function, node)
@@ -121,7 +128,15 @@ def _gt_files(*, vf: bool) -> Mapping[str, str]:
     return files
 
 
-def _hwmon_files(power_cap: int) -> Mapping[str, str]:
+_LIMITS_OF_TEMPERATURES = {
+    "temp2_crit": "110000",
+    "temp2_max": "100000",
+    "temp3_crit": "105000",
+    "temp3_max": "95000",
+}
+
+
+def _hwmon_files(power_cap: int) -> dict[str, str]:
     return {
         "name": "xe",
         "power1_label": "card",
