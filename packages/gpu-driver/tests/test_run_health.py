@@ -148,6 +148,21 @@ def test_the_go_driver_s_flags_decide_what_a_warning_does(arguments: tuple[str, 
         wait_seen(node, B60, state, "some / words! (warning)")
 
 
+def test_the_configuration_file_says_what_becomes_of_some_gpus(node: SimulatedNode) -> None:
+    node.stop_driver()
+    file = node.root / "config.yaml"
+    head = "apiVersion: config.gpu.intel.com/v1alpha1\nkind: GpuDriverConfig\n"
+    rule = "devices: [{match: {model: B60}, health: {effect: %s}}]\n"
+    file.write_text(head + rule % "NoSchedule")
+    node.start_driver("--health-monitoring", "--rescan-seconds=3600", f"--config={file}")
+    for bdf in (FLEX_BDF, B60_BDF):
+        control(node, "wedge", bdf=bdf, methods="rebind")
+    wait_published(node, FLEX, "Unhealthy", "wedged")
+    wait_until(lambda: published(node, B60)[1] == [("wedged", "NoSchedule")], "the effect of the rule")
+    file.write_text(head + rule % "none")
+    wait_until(lambda: published(node, B60) == ("Unhealthy", []), "the taint to go with the new rule")
+
+
 def test_variables_of_the_go_driver_are_understood() -> None:
     with running("two-gpus") as node:
         assert published(node, B60) == ("Unknown", [])

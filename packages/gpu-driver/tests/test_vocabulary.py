@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from dra_common.driver import Published
+from dra_common.health import Policy, verdict
 from dra_common.inventory import Inventory, cordoned_taint
-from dra_common.model import Attribute, Device, Taint, Version
+from dra_common.model import Attribute, Device, Finding, Severity, Taint, Version
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
 from dra_common.taints import busy_taint, revert_failed_taint
 from gpu_driver.driver import NAME, GpuDriver
@@ -43,8 +44,9 @@ def devices(machines: Mapping[str, Published]) -> tuple[Device, ...]:
 
 
 def in_trouble(machines: Mapping[str, Published]) -> tuple[Device, ...]:
-    """A machine that loses a device while another one, held, is cordoned, denied, and could not be given back."""
-    inventory = Inventory(NAME)
+    """A machine that loses a device while another, held one is cordoned, denied, ill, and could not be given back."""
+    ill = verdict([Finding("memory", Severity.CRITICAL)], Policy())
+    inventory = Inventory(NAME, lambda names, gone: {name: ill for name in names if name not in gone})
     published = machines["two-gpus"]
     first, second = published.devices
     inventory.update(published, ())
@@ -74,10 +76,10 @@ def test_every_published_taint_has_a_row_and_the_reverse(machines: Mapping[str, 
     published = tuple(device for machine in machines.values() for device in machine.devices)
     taints: set[Taint] = {taint for device in (*published, *in_trouble(machines)) for taint in device.taints}
     assert {taint.key for taint in taints} == {term.key for term in TAINTS}
-    effects = {term.key: term.effect for term in TAINTS}
+    effects = {term.key: {term.effect, term.other or term.effect} for term in TAINTS}
     valued = {term.key for term in TAINTS if term.value}
     for taint in taints:
-        assert taint.effect == effects[taint.key]
+        assert taint.effect in effects[taint.key]
         assert bool(taint.value) == (taint.key in valued)
 
 

@@ -10,7 +10,7 @@ from dra_common.definition import Definition
 from dra_common.driver import HealthKnowledge
 from dra_common.errors import SettingsError
 from dra_common.health import FileSource, HealthMonitor, KernelSource, Policy
-from dra_common.model import Severity
+from dra_common.model import Severity, TaintEffect
 from dra_common.ports import HealthSource, Host, Uevent
 from dra_common.settings import HealthSettings
 from dra_common.telemetry import Telemetry
@@ -19,22 +19,38 @@ FIRST_WORD_SECONDS = 2.0
 """How long a start waits for sources that have nothing to say yet."""
 
 
-class Names:
-    """By which other names a device may be known; those of one that vanished stay."""
+class Devices:
+    """What the driver says of its devices to those who watch them; of one that vanished, what it said last.
 
-    def __init__(self, knowledge: HealthKnowledge[Any] | None) -> None:
-        self._knowledge = knowledge
+    Args:
+        knowledge: the driver's; None = it knows nothing.
+        settings: what holds for devices of which the driver's policy says nothing.
+    """
+
+    def __init__(self, knowledge: HealthKnowledge[Any] | None, settings: HealthSettings) -> None:
+        self._knowledge, self._effect = knowledge, settings.effect
+        self._threshold = Severity.CRITICAL if settings.ignore_warning else Severity.WARNING
         self._names: Mapping[str, tuple[str, ...]] = {}
+        self._policies: Mapping[str, Policy] = {}
 
     def seen(self, hardware: Mapping[str, Any]) -> None:
         """Take in what a look found, by device name."""
-        if self._knowledge is not None:
-            found = {name: self._knowledge.names(one) for name, one in hardware.items()}
-            self._names = {**self._names, **found}
+        if (driver := self._knowledge) is None:
+            return
+        self._names = {**self._names, **{name: driver.names(one) for name, one in hardware.items()}}
+        found = {name: self._policy(driver.effect(one, self._effect)) for name, one in hardware.items()}
+        self._policies = {**self._policies, **found}
 
-    def __call__(self, device: str) -> Sequence[str]:
-        """Return the other names of a device."""
+    def names(self, device: str) -> Sequence[str]:
+        """Return by which other names a device may be known."""
         return self._names.get(device, ())
+
+    def policy(self, device: str) -> Policy:
+        """Return what makes a device unhealthy, and what that does."""
+        return self._policies.get(device) or self._policy(self._effect)
+
+    def _policy(self, effect: TaintEffect | None) -> Policy:
+        return Policy(self._threshold, effect)
 
 
 class Diagnosis:
@@ -46,19 +62,18 @@ class Diagnosis:
     def __init__(
         self, definition: Definition, settings: HealthSettings, host: Host, telemetry: Telemetry
     ) -> None:
-        self._names = Names(definition.health)
+        self._devices = Devices(definition.health, settings)
         self._kernel = KernelSource(definition.health, host) if definition.health else None
-        policy = Policy(Severity.CRITICAL if settings.ignore_warning else Severity.WARNING, settings.effect)
         self.monitor = HealthMonitor(
             choose(self._known(definition, settings), definition.program, settings.sources),
-            policy=lambda _device: policy,
-            names=self._names,
+            policy=self._devices.policy,
+            names=self._devices.names,
             telemetry=telemetry,
         )
 
     def seen(self, hardware: Mapping[str, Any]) -> None:
         """A look at the machine found this, by device name."""
-        self._names.seen(hardware)
+        self._devices.seen(hardware)
         if self._kernel in self.monitor.sources:
             self._kernel.seen(hardware)
 

@@ -20,6 +20,7 @@ from dra_common.model import (
     PlannedDevice,
     PreparedDevice,
     Taint,
+    TaintEffect,
 )
 from dra_common.policy import DriverPolicy, PolicyKind
 from dra_common.ports import Host
@@ -222,6 +223,12 @@ class HealthKnowledge(Protocol[H_contra]):
         """Return what the kernel shows of the device's health now; nothing, if there is nothing to go by.
 
         Does not wake a device that sleeps. Raises HostError if it cannot be told.
+        """
+
+    def effect(self, hardware: H_contra, default: TaintEffect | None) -> TaintEffect | None:
+        """Return the effect of the taint that the device gets when it is unhealthy, None for no taint.
+
+        ``default`` is what holds for the node; the driver's policy may say otherwise of a device.
         """
 
 

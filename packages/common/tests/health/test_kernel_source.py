@@ -10,7 +10,7 @@ import pytest
 from dra_common.errors import HostError
 from dra_common.health import KernelSource
 from dra_common.host import RealHost, Roots
-from dra_common.model import Finding, Severity
+from dra_common.model import Finding, Severity, TaintEffect
 from dra_common.ports import Host, Report, Uevent
 from dra_common.testing.waiting import wait_until
 
@@ -28,6 +28,9 @@ class Knowledge:
 
     def names(self, hardware: str) -> tuple[str, ...]:
         return (hardware,)
+
+    def effect(self, hardware: str, default: TaintEffect | None) -> TaintEffect | None:
+        raise NotImplementedError
 
     def signs(self, hardware: str, host: Host) -> tuple[Finding, ...]:
         self.looks += 1

@@ -22,13 +22,15 @@ def _simulation() -> Simulation:
     return SIMULATION
 
 
+_DRIVER = GpuDriver()
+
 DEFINITION = Definition(
     program="gpu-driver",
     distribution="dra-gpu-driver",
     title="Kubernetes DRA driver for Intel GPUs: publishes the GPUs of a node and gives claims their devices.",
-    driver=GpuDriver(),
+    driver=_DRIVER,
     simulation=_simulation,
-    health=GpuHealth(),
+    health=GpuHealth(_DRIVER.policy_of),
 )
 
 

@@ -15,7 +15,7 @@ from gpu_driver.config import KIND as CONFIG
 from gpu_driver.device import Gpu
 from gpu_driver.inside import Insides
 from gpu_driver.policy import KIND as POLICY
-from gpu_driver.policy import GpuPolicy
+from gpu_driver.policy import GpuDevicePolicy, GpuPolicy
 
 NAME = "gpu.intel.com"
 
@@ -39,6 +39,10 @@ class GpuDriver:
         if not isinstance(policy, GpuPolicy):
             raise TypeError(f"{type(policy).__name__} is no policy for GPUs")
         self._policy = policy
+
+    def policy_of(self, gpu: Gpu) -> GpuDevicePolicy:
+        """Return what holds for one GPU now."""
+        return self._policy.of(gpu)
 
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
         """Read the GPUs of the machine. Raises HostError if the PCI bus cannot be listed."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dra_common.errors import HostError, HostNotFound
-from dra_common.model import Finding, Severity
+from dra_common.model import Finding, Severity, TaintEffect
 from dra_common.ports import Host
 
 from gpu_driver.device import DRM_DRIVERS, Gpu
 from gpu_driver.facts import PCI_DEVICES, number
+from gpu_driver.policy import GpuDevicePolicy
 from gpu_driver.queries import QUERIES
 
 _SENSOR = re.compile(r"(temp[0-9]{1,3})_input", re.ASCII)
@@ -25,7 +26,21 @@ _ASLEEP = ("suspended", "suspending")
 
 
 class GpuHealth:
-    """:class:`dra_common.driver.HealthKnowledge` for Intel GPUs."""
+    """:class:`dra_common.driver.HealthKnowledge` for Intel GPUs.
+
+    Args:
+        policy: what an operator decides for one GPU, now.
+    """
+
+    def __init__(self, policy: Callable[[Gpu], GpuDevicePolicy] = lambda _: GpuDevicePolicy()) -> None:
+        self._policy = policy
+
+    def effect(self, hardware: Gpu, default: TaintEffect | None) -> TaintEffect | None:
+        """Return the effect of the taint of this GPU when it is unhealthy; None = no taint."""
+        said = self._policy(hardware).health.effect
+        if said is None:
+            return default
+        return None if said == "none" else TaintEffect(said)
 
     def names(self, hardware: Gpu) -> tuple[str, ...]:
         """Return its PCI address, and of a VF the address of the card that it is a part of."""

@@ -85,13 +85,27 @@ class GpuMatch(PolicyModel):
         return fits and self.type in (None, gpu.kind)
 
 
+class GpuHealthPolicy(PolicyModel):
+    """What becomes of a GPU that is unhealthy, where health is watched.
+
+    Args:
+        effect: of the taint `gpu.intel.com/unhealthy`: `NoExecute` evicts the pods that use it, `NoSchedule` only keeps
+            new ones away, `none` = no taint. Without it, as `--health-taint` says.
+    """
+
+    effect: Literal["NoExecute", "NoSchedule", "none"] | None = None
+
+
 class GpuDevicePolicy(DevicePolicy):
     """What holds for one GPU.
 
     Args:
         publish: whether the GPU is offered to claims. One that a claim holds stays in its ResourceSlice, with the taint
             `gpu.intel.com/denied`, until it is given back.
+        health: what becomes of it when it is unhealthy.
     """
+
+    health: GpuHealthPolicy = GpuHealthPolicy()
 
 
 class GpuRule(GpuDevicePolicy):

@@ -39,9 +39,10 @@ class TaintTerm:
 
     Args:
         key: its key.
-        effect: its effect, always the same.
+        effect: its effect.
         meaning: what is wrong with the device.
         value: what its value says; empty = it has none.
+        other: an effect that it may have, too; None = it always has the same.
         ends: what takes it away.
     """
 
@@ -50,6 +51,7 @@ class TaintTerm:
     meaning: str
     ends: str
     value: str = ""
+    other: TaintEffect | None = None
 
 
 _NO_XE = "`xe` is not bound, or the GPU did not start"
@@ -116,7 +118,11 @@ ATTRIBUTES: tuple[Term, ...] = (
         "Number of a virtual function, from 0, as in its parent's `virtfn0`.",
         "the device is no virtual function, or its parent does not list it",
     ),
-    Term("health", "string", "`Unknown`: health is not watched yet."),
+    Term(
+        "health",
+        "string",
+        "`Healthy`, `Unhealthy`, or `Unknown`: nobody watches it (`--health-monitoring`), or who watches cannot tell.",
+    ),
     Term("pciId", "string", "PCI device id."),
     Term(
         "resource.kubernetes.io/pciBusID",
@@ -172,10 +178,12 @@ TAINTS: tuple[TaintTerm, ...] = (
     ),
     TaintTerm(
         UNHEALTHY_TAINT,
-        TaintEffect.NO_SCHEDULE,
-        "The right kernel driver is bound, but made no DRM card, because the GPU did not start.",
-        "it has a DRM card",
-        value=f"`{NO_CARD}`",
+        TaintEffect.NO_EXECUTE,
+        "Somebody who watches the device says that it is broken, see [health](health.md); what the effect is, is a "
+        f"setting. Or the right kernel driver is bound, but made no DRM card (`{NO_CARD}`, always `NoSchedule`).",
+        "it is not said any more; or it has a DRM card",
+        value="what is worst, in a few words",
+        other=TaintEffect.NO_SCHEDULE,
     ),
     TaintTerm(
         busy_taint(NAME).key,
