@@ -71,7 +71,7 @@ def taints() -> str:
     rows = [
         (
             code(term.key),
-            code(term.effect),
+            ", ".join(code(each) for each in (term.effect, term.other) if each),
             term.value or "none",
             f"{term.meaning} Ends when {term.ends}.",
             code(found.get(term.key, "")),
