@@ -251,6 +251,14 @@ class SimulatedNode:
             self.api.put("ResourceClaim", {**claim, "status": status})
         return outcome
 
+    def allocate_past_scheduler(self, ref: ClaimRef, *devices: str) -> None:
+        """Give a claim's first request these devices, which no scheduler would have done."""
+        claim = self.api.get("ResourceClaim", ref.name, ref.namespace) or {}
+        request = claim["spec"]["devices"]["requests"][0]["name"]
+        common = {"request": request, "driver": self.driver, "pool": self.name}
+        results = [{**common, "device": device} for device in devices]
+        self.api.put("ResourceClaim", {**claim, "status": {"allocation": {"devices": {"results": results}}}})
+
     def delete_claim(self, ref: ClaimRef) -> None:
         """Remove the claim from the API server."""
         self.api.delete("ResourceClaim", ref.name, ref.namespace)

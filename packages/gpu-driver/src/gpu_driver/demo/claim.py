@@ -1,4 +1,4 @@
-"""The stories that ``make demo`` tells about the GPU driver."""
+"""The story of ordinary claims, from what is published to nothing left."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from dra_common.model import ClaimRef, PreparedDevice
 from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.allocator.quantities import parse_quantity
 from dra_common.testing.cdi import ResolvedEdits
-from dra_common.testing.demo import Narrator, Story
-from dra_common.testing.demo.chaos import chaos
+from dra_common.testing.demo import Narrator
 from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.node import SimulatedNode
 
 from gpu_driver.driver import NAME
 
 
-def _claim(node: SimulatedNode, narrator: Narrator) -> None:
+def claim(node: SimulatedNode, narrator: Narrator) -> None:
     """One GPU claim, end to end."""
     _publish(node, narrator)
     _need_two(node, narrator)
@@ -31,12 +30,7 @@ def _claim(node: SimulatedNode, narrator: Narrator) -> None:
     _clean_up(node, narrator, held)
 
 
-_USABLE = f'device.attributes["{NAME}"].driver in ["i915", "xe"]'
-
-STORIES: Mapping[str, Story] = {
-    "claim": Story("GPU claims on one node, from published to nothing left", NAME, "two-gpus", _claim),
-    "chaos": Story("GPU claims under kills, damaged files and API loss", NAME, "large", chaos(_USABLE)),
-}
+USABLE = f'device.attributes["{NAME}"].driver in ["i915", "xe"]'
 
 
 # --------------------------------------------------------------------------- 1: publish
@@ -128,7 +122,7 @@ def _at_least(memory: str) -> str:
 
 def _request(selector: str = "", *, count: int = 1) -> dict[str, Any]:
     """One request for GPUs that are on their own kernel driver, not handed to a virtual machine."""
-    selectors = [_USABLE, *filter(None, [selector])]
+    selectors = [USABLE, *filter(None, [selector])]
     exactly = {
         "deviceClassName": NAME,
         "allocationMode": "ExactCount",
@@ -186,21 +180,13 @@ def _refuse(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
     narrator.step("A claim for a device that is in use, forced past the scheduler")
     (ref, answer), *_ = held.items()
     thief = node.create_claim("thief", _request())
-    _force(node, thief, answer[0])
+    node.allocate_past_scheduler(thief, answer[0].device)
     error = node.refusal(thief)
     narrator.check(
         f"the driver refuses and names the holder, {ref.name}", f"held by claim {ref}" in error, error
     )
     narrator.say(error)
     node.delete_claim(thief)
-
-
-def _force(node: SimulatedNode, ref: ClaimRef, device: PreparedDevice) -> None:
-    """Write an allocation that no scheduler would make."""
-    claim = node.api.get("ResourceClaim", ref.name, ref.namespace) or {}
-    result = {"request": "gpu", "driver": NAME, "pool": device.pool, "device": device.device}
-    status = {"allocation": {"devices": {"results": [result]}}}
-    node.api.put("ResourceClaim", {**claim, "status": status})
 
 
 # --------------------------------------------------------------------------- 4: kill

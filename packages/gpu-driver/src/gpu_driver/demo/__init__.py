@@ -1,0 +1,20 @@
+"""The stories that ``make demo`` tells about the GPU driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dra_common.testing.demo import Story
+from dra_common.testing.demo.chaos import chaos
+
+from gpu_driver.demo.claim import USABLE, claim
+from gpu_driver.demo.vfio import vfio
+from gpu_driver.driver import NAME
+
+__all__ = ["STORIES"]
+
+STORIES: Mapping[str, Story] = {
+    "claim": Story("GPU claims on one node, from published to nothing left", NAME, "two-gpus", claim),
+    "vfio": Story("A GPU goes to a virtual machine, whole, and comes back", NAME, "two-gpus", vfio),
+    "chaos": Story("GPU claims under kills, damaged files and API loss", NAME, "large", chaos(USABLE)),
+}
