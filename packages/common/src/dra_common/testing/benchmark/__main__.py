@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import json
 import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from dra_common.tables import print_table
@@ -18,9 +21,12 @@ from dra_common.testing.benchmark.world import Subject
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and return 0; figures above their target are marked, and fail nothing: machines differ."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
     subject = Subject(f"{asked.driver}_driver", f"{asked.driver}.intel.com", asked.profile)
     parts = _parts(subject, asked.rounds)
+    if unknown := set(asked.only or ()) - parts.keys():
+        parser.error(f"no part {min(unknown)!r} (there are: {', '.join(parts)})")
     figures: list[Figure] = []
     for name in asked.only or parts:
         sys.stderr.write(f"… {name}\n")
@@ -46,8 +52,18 @@ def _parts(subject: Subject, rounds: int) -> Mapping[str, Callable[[], Iterator[
         "claims": lambda: claims.measure(subject, rounds),
         "publish": publish.measure,
         "uevents": lambda: burst.measure(subject),
+        **{name: partial(part, subject) for name, part in _own(subject).items()},
         "idle": lambda: idle.measure(subject),
     }
+
+
+def _own(subject: Subject) -> Mapping[str, Callable[[Subject], Iterator[Figure]]]:
+    """Return what is measured of this driver alone: ``PARTS`` of its module ``benchmark``, if it has one."""
+    name = f"{subject.module}.benchmark"
+    if not importlib.util.find_spec(name):
+        return {}
+    found: Mapping[str, Callable[[Subject], Iterator[Figure]]] = importlib.import_module(name).PARTS
+    return found
 
 
 def _machine() -> dict[str, object]:
@@ -65,9 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rounds", type=int, default=3, help="times that every device is prepared in each case"
     )
-    parser.add_argument(
-        "--only", action="append", choices=("start", "memory", "claims", "publish", "uevents", "idle")
-    )
+    parser.add_argument("--only", action="append", metavar="PART", help="measure this part; may be repeated")
     parser.add_argument(
         "--out", type=Path, default=Path(".bench"), help="folder of bench.json and the profile"
     )

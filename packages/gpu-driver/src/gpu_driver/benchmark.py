@@ -1,0 +1,56 @@
+"""What ``make bench`` measures of the GPU driver alone: a change of the kernel driver for a claim, and back."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dra_common.model import ClaimRef
+from dra_common.testing.benchmark.figures import Figure, latency, stopwatch
+from dra_common.testing.benchmark.world import Subject, World, world
+
+from gpu_driver.config import KIND
+from gpu_driver.device import DRM_DRIVERS
+from gpu_driver.driver import NAME
+
+_MOST_MS = 50.0
+_TIMES = 20
+
+
+def rebind(subject: Subject) -> Iterator[Figure]:
+    """Give one GPU through DRM and through VFIO in turn, so that both meet the machine in one mood."""
+    with world(subject.on("two-gpus")) as here:
+        device = _on_drm(here)
+        claims = {"drm": here.claim("bench-drm", device), "vfio": _through_vfio(here, device)}
+        spent: dict[str, list[float]] = {f"{step} {use}": [] for use in claims for step in ("give", "take")}
+        for _ in range(_TIMES):
+            for use, ref in claims.items():
+                with stopwatch(spent[f"give {use}"]):
+                    here.prepare([ref])
+                with stopwatch(spent[f"take {use}"]):
+                    here.unprepare([ref])
+        yield latency("rebind", "prepare, bound as it was found", spent["give drm"])
+        yield latency("rebind", "prepare, bound to VFIO for it", spent["give vfio"])
+        yield latency("rebind", "unprepare, given back", spent["take vfio"])
+        for step, name in (("give", "prepare"), ("take", "unprepare")):
+            vfio, drm = (statistics.median(spent[f"{step} {use}"]) * 1000 for use in ("vfio", "drm"))
+            yield Figure("rebind", f"what it adds to {name}", vfio - drm, "ms", _MOST_MS)
+
+
+PARTS: Mapping[str, Callable[[Subject], Iterator[Figure]]] = {"rebind": rebind}
+
+
+def _on_drm(here: World) -> str:
+    devices = here.node.devices()
+    return next(str(one["name"]) for one in devices if one["attributes"]["driver"]["string"] in DRM_DRIVERS)
+
+
+def _through_vfio(here: World, device: str) -> ClaimRef:
+    ref = here.claim("bench-vfio", device)
+    claim: dict[str, Any] = here.node.api.get("ResourceClaim", ref.name, ref.namespace) or {}
+    parameters = {"apiVersion": KIND.api_version, "kind": KIND.kind, "binding": "vfio"}
+    entry = {"source": "FromClaim", "requests": [], "opaque": {"driver": NAME, "parameters": parameters}}
+    claim["status"]["allocation"]["devices"]["config"] = [entry]
+    here.node.api.put("ResourceClaim", claim)
+    return ref
