@@ -30,6 +30,7 @@ from dra_common.ports import Host
 DRIVER = "nic.example.com"
 _IDS = ("0x8086", "0x10c9")
 _PF, _VF = "igb", "igbvf"
+_PATIENCE = 30.0
 _VFIO = Binding("vfio-pci", "vfio-pci")
 
 
@@ -73,7 +74,8 @@ class NicDriver:
         """Find the PFs with SR-IOV; of those asked for also how they are set."""
         addresses = [bdf for bdf in host.sysfs.listdir("bus/pci/devices") if _is_nic(host, bdf)]
         wanted = [bdf for bdf in addresses if only is None or device_name(bdf) in only]
-        with Bus(host) as bus:
+        # In a guest with an emulated processor a process takes seconds to start.
+        with Bus(host, patience=_PATIENCE) as bus:
             return Discovery(
                 {device_name(bdf): _read(host, bus, bdf, deep=only is not None) for bdf in wanted}
             )
