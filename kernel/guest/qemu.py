@@ -26,8 +26,8 @@ DEVICES = (
     "pcie-root-port,id=port5,chassis=5,slot=5,mem-reserve=32M",
 )
 # q35 with an IOMMU. Software emulation always: KVM is not on every machine, and where it is a software variant
-# Debian's kernels do not start. Nehalem starts cold code faster than newer models. One processor: the emulated timer of a
-# second one stands still now and then, and two guests have the processors of a small machine to themselves.
+# Debian's kernels do not start. Nehalem starts cold code faster than newer models.
+# One processor: the emulated timer of a second one stands still now and then, and two guests fill a small machine.
 MACHINE = """
     -nodefaults -no-user-config -no-reboot -display none
     -machine q35,kernel-irqchip=split -accel tcg,thread=multi,tb-size=512
