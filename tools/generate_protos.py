@@ -1,6 +1,6 @@
-"""Generate the gRPC stubs of dra-common from its own .proto files, or check that they are up to date.
+"""Generate the gRPC stubs of all packages from our own .proto files, or check that they are up to date.
 
-    python tools/generate_protos.py            write dra_common/kubelet/_generated/
+    python tools/generate_protos.py            write every _generated/ folder
     python tools/generate_protos.py --check    exit 1 and name every stale, missing or surplus file
 
 Stubs carry the version of their generator, so only the pinned grpcio-tools gives the same bytes.
@@ -18,11 +18,14 @@ from pathlib import Path
 
 from grpc_tools import protoc
 
-COMMON = Path(__file__).resolve().parent.parent / "packages" / "common"
-PROTOS = COMMON / "proto"
-GENERATED = COMMON / "src" / "dra_common" / "kubelet" / "_generated"
+PACKAGES = Path(__file__).resolve().parent.parent / "packages"
+STUBS = {
+    PACKAGES / "common/proto": PACKAGES / "common/src/dra_common/kubelet/_generated",
+    PACKAGES / "gpu-driver/proto": PACKAGES / "gpu-driver/src/gpu_driver/xpumd/_generated",
+}
+"""Folder of .proto files -> folder of their stubs."""
 
-INIT = '"""Generated from packages/common/proto by tools/generate_protos.py: do not edit."""\n'
+INIT = '"""Generated from packages/{}/proto by tools/generate_protos.py: do not edit."""\n'
 
 _ABSOLUTE_IMPORT = re.compile(r"^import (\w+_pb2) as ", flags=re.MULTILINE)
 """How protoc imports a sibling: as a top-level module, which is not where the stubs live."""
@@ -34,11 +37,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a file would change")
-    parser.add_argument("--protos", type=Path, default=PROTOS, help="folder of the .proto files")
-    parser.add_argument("--out", type=Path, default=GENERATED, help="folder of the stubs")
+    parser.add_argument(
+        "--protos", type=Path, help="folder of the .proto files, if not all of ours; with --out"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the stubs")
     arguments = parser.parse_args()
-    stubs = generate(arguments.protos)
-    return check(stubs, arguments.out) if arguments.check else write(stubs, arguments.out)
+    wanted = {arguments.protos: arguments.out} if arguments.protos else STUBS
+    made = {out: generate(protos) for protos, out in wanted.items()}
+    return max(check(stubs, out) if arguments.check else write(stubs, out) for out, stubs in made.items())
 
 
 def generate(protos: Path) -> dict[str, str]:
@@ -49,7 +55,8 @@ def generate(protos: Path) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         _protoc(protos, names, folder)
         stubs = {path.name: _relative(path.read_text()) for path in Path(folder).iterdir()}
-    return {"__init__.py": INIT, **stubs}
+    package = protos.parent.name if protos in STUBS else "common"
+    return {"__init__.py": INIT.format(package), **stubs}
 
 
 def check(stubs: dict[str, str], out: Path) -> int:

@@ -16,6 +16,7 @@ from dra_common.inventory import (
     with_taints,
 )
 from dra_common.model import (
+    Capacity,
     CounterConsumption,
     CounterSet,
     Device,
@@ -438,6 +439,19 @@ def test_an_unhealthy_device_without_an_effect_has_no_taint() -> None:
     snapshot = Inventory(DRIVER, doctor).update(seen("a"), NOTHING)
     assert snapshot is not None
     assert snapshot.devices == (Device("a", {"health": "Unhealthy"}),)
+
+
+def test_memory_that_only_who_watches_knows_is_a_capacity() -> None:
+    doctor = Doctor()
+    known = Capacity(Quantity.mebibytes(0))
+    doctor.says = {name: DeviceHealth(memory=5 * 2**20 + 1) for name in "ab"}
+    inventory = Inventory(DRIVER, doctor)
+    snapshot = inventory.update(Published((Device("a"), Device("b", capacity={"memory": known}))), NOTHING)
+    assert snapshot is not None
+    assert [device.capacity["memory"].value for device in snapshot.devices] == [
+        Quantity.mebibytes(5),
+        Quantity.mebibytes(0),
+    ]
 
 
 def test_before_the_first_look_health_is_no_news() -> None:

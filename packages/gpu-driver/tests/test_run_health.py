@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import grpc
 import pytest
 from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.kubelet import SeenHealth
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import NAME, NODE, assert_no_surprise, by_address, control, is_alive, running, write
+from fake_xpumd import FakeXpumd, device
+from gpu_nodes import (
+    NAME,
+    NODE,
+    assert_no_surprise,
+    by_address,
+    control,
+    is_alive,
+    running,
+    short_folder,
+    write,
+)
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 FLEX_BDF, B60_BDF = "0000:4d:00.0", "0000:9a:00.0"
@@ -25,7 +38,7 @@ def node() -> Iterator[SimulatedNode]:
     with running("two-gpus", "--health-monitoring=true", "--rescan-seconds=3600") as node:
         yield node
         assert is_alive(node)
-        assert_no_surprise(node, ["is unhealthy"])
+        assert_no_surprise(node, ["is unhealthy", "health source xpumd cannot tell"])
 
 
 def published(node: SimulatedNode, name: str) -> Status:
@@ -190,3 +203,76 @@ def test_a_driver_that_stands_still_is_told_from_one_that_is_well(node: Simulate
     node.signal_driver(signal.SIGCONT)
     wait_until(lambda: node.kubelet.health_responses(NAME) > told, "all to be told again")
     wait_seen(node, B60, "Healthy")
+
+
+# --------------------------------------------------------------------------- xpumd
+
+
+@contextmanager
+def with_xpumd(*arguments: str) -> Iterator[tuple[SimulatedNode, FakeXpumd]]:
+    """A node whose driver listens to an xpumd alone, which knows both GPUs to be fine."""
+    with short_folder() as folder, FakeXpumd(folder / "x.sock") as xpumd:
+        xpumd.tell(device(FLEX_BDF, FINE), device(B60_BDF, FINE))
+        socket = f"--xpumd-socket={xpumd.socket}"
+        with running("two-gpus", "-m", "--health-sources=xpumd", socket, *arguments) as node:
+            yield node, xpumd
+            assert is_alive(node)
+
+
+FINE = ("core", 1, "", "")
+
+
+@pytest.mark.scenario(72)
+def test_what_xpumd_says_is_on_the_slice_and_in_the_pod_s_status() -> None:
+    with with_xpumd() as (node, xpumd):
+        wait_published(node, B60, "Healthy")
+        xpumd.tell(
+            device(FLEX_BDF, FINE), device(B60_BDF, FINE, ("memory", 3, "ecc", "3 uncorrectable errors"))
+        )
+        wait_published(node, B60, "Unhealthy", "memory-ecc")
+        wait_seen(node, B60, "Unhealthy", "memory ecc (critical): 3 uncorrectable errors")
+        wait_published(node, FLEX, "Healthy")
+        xpumd.tell(device(FLEX_BDF, FINE), device(B60_BDF, FINE, ("memory", 2, "hot", "")))
+        wait_published(node, B60, "Healthy")
+        # A device that xpumd no longer knows is not known.
+        xpumd.tell(device(B60_BDF, FINE))
+        wait_published(node, FLEX, "Unknown")
+
+
+def test_defect_6_a_category_of_free_text_does_not_cost_the_slice() -> None:
+    """Intel's Go driver made a taint's key of it: too long or with a space, the API server refused all devices."""
+    with with_xpumd() as (node, xpumd):
+        name = "Gerät überhitzt: 98 °C / VRAM channel 7 — " + "and so on " * 20
+        xpumd.tell(device(FLEX_BDF, FINE), device(B60_BDF, (name, 4, "!!", "")))
+        wait_until(lambda: published(node, B60)[0] == "Unhealthy", "the GPU to be unhealthy")
+        ((value, effect),) = published(node, B60)[1]
+        assert (value[:24], effect) == ("Ger-t-berhitzt-98-C-VRAM", "NoExecute")
+        assert published(node, FLEX) == ("Healthy", [])
+
+
+def test_defect_7_whatever_xpumd_does_the_driver_goes_on() -> None:
+    """Intel's Go driver asked a dead stream five times, and ended itself, and with it prepare and unprepare."""
+    with with_xpumd() as (node, xpumd):
+        wait_published(node, B60, "Healthy")
+        for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED):
+            before = xpumd.connections
+            xpumd.fail(code)
+            wait_until(lambda: xpumd.connections > before, "another connection")  # noqa: B023 - at once
+        ref = node.create_claim("meanwhile", by_address(B60_BDF))
+        assert isinstance(node.allocate(ref), Allocation)
+        assert node.prepare(ref)
+        xpumd.tell(device(FLEX_BDF, FINE), device(B60_BDF, ("core", 4, "", "gone")))
+        wait_published(node, B60, "Unhealthy", "core")
+        node.unprepare(ref)
+        assert "Traceback" not in node.log.read_text()
+
+
+def test_defect_14_the_kubelet_hears_again_before_it_forgets() -> None:
+    """Intel's Go driver told of changes only, so that after 30 s every device was Unknown, and never a reason."""
+    with with_xpumd() as (node, _):
+        wait_seen(node, B60, "Healthy")
+        told = node.kubelet.health_responses(NAME)
+        wait_until(
+            lambda: node.kubelet.health_responses(NAME) > told, "all to be told again without a change"
+        )
+        wait_seen(node, B60, "Healthy")

@@ -68,6 +68,7 @@ class Diagnosis:
             choose(self._known(definition, settings), definition.program, settings.sources),
             policy=self._devices.policy,
             names=self._devices.names,
+            optional=settings.optional,
             telemetry=telemetry,
         )
 

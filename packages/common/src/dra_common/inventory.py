@@ -10,9 +10,11 @@ from typing import Any
 
 from dra_common.driver import Published
 from dra_common.model import (
+    Capacity,
     CounterSet,
     Device,
     DeviceHealth,
+    Quantity,
     Snapshot,
     Taint,
     TaintEffect,
@@ -30,6 +32,9 @@ CORDONED = "cordoned"
 
 UNHEALTHY = "unhealthy"
 """``<driver>/unhealthy``: somebody who watches the device says so; the value says what is worst."""
+
+MEMORY = "memory"
+"""The capacity of every accelerator with local memory."""
 
 Taints = Mapping[str, tuple[Taint, ...]]
 """Device name -> taints that come from elsewhere than the driver's discovery."""
@@ -123,7 +128,7 @@ def offered(known: Known, held: frozenset[str]) -> Known:
 def with_health(
     driver: str, devices: Iterable[Device], healths: Mapping[str, DeviceHealth]
 ) -> tuple[Device, ...]:
-    """Return the devices with the attribute ``health``, and the taint of those that are unhealthy; pure."""
+    """Return the devices with the attribute ``health``, and what else goes with it; pure."""
     return tuple(
         _diagnosed(driver, device, healths[device.name]) if device.name in healths else device
         for device in devices
@@ -228,5 +233,8 @@ def _tainted(device: Device, extra: tuple[Taint, ...]) -> Device:
 
 def _diagnosed(driver: str, device: Device, health: DeviceHealth) -> Device:
     said = replace(device, attributes={**device.attributes, "health": str(health.state)})
+    if health.memory and MEMORY not in device.capacity:
+        memory = Capacity(Quantity.mebibytes(health.memory // 2**20))
+        said = replace(said, capacity={**device.capacity, MEMORY: memory})
     taint = unhealthy_taint(driver, health)
     return _tainted(said, (taint,)) if taint else said

@@ -176,6 +176,11 @@ class Reason(Enum):
     DEVICE_UNHEALTHY = "DeviceUnhealthy", "A device became unhealthy, or for another reason; it is tainted."
     DEVICE_RECOVERED = "DeviceRecovered", "A device is no longer unhealthy; its taint is gone."
 
+    HEALTH_SOURCE_AWAY = (
+        "HealthSourceAway",
+        "Who watches the devices' health is away for minutes, without --health-monitoring-optional.",
+    )
+
     def __new__(cls, value: str, meaning: str = "") -> Self:
         """Make a member whose value is the reason alone."""
         member = object.__new__(cls)

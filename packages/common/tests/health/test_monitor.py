@@ -198,9 +198,28 @@ def test_a_change_is_taken_in_by_a_thread_that_nothing_ends(monitor: HealthMonit
     assert monitor.why_dead() == ""
 
 
-def test_memory_is_what_any_source_knows(monitor: HealthMonitor, two: Source) -> None:
+def test_memory_is_what_any_source_knows_of_the_device_itself(two: Source) -> None:
+    names = {"b": ("0000:03:00.0",), "vf": ("0000:03:00.1", "0000:03:00.0")}
+    monitor = HealthMonitor([two], policy=lambda _: Policy(), names=lambda device: names.get(device, ()))
     two.said = Report(memory={"0000:03:00.0": 2**30}, away="gone, but memory does not change")
-    assert (monitor.memory("a"), monitor.memory("b")) == (None, 2**30)
+    found = monitor.diagnose(["a", "b", "vf"], NOBODY)
+    assert {name: health.memory for name, health in found.items()} == {"a": None, "b": 2**30, "vf": None}
+
+
+@pytest.mark.parametrize("optional", [True, False])
+def test_a_source_that_stays_away_is_told_to_the_cluster_once(
+    two: Source, told: Notebook, monkeypatch: pytest.MonkeyPatch, *, optional: bool
+) -> None:
+    monkeypatch.setattr("dra_common.health.monitor.PATIENCE", 0.0)
+    monitor = HealthMonitor([two], policy=lambda _: Policy(), optional=optional, telemetry=told)
+    for _ in range(2):
+        two.said = Report(away="no such socket")
+        for _ in range(3):
+            monitor.diagnose(["a"], NOBODY)
+        two.said = Report()
+        monitor.diagnose(["a"], NOBODY)
+    event = (Reason.HEALTH_SOURCE_AWAY, "health source two is away: no such socket")
+    assert told.events == ([] if optional else [event, event])
 
 
 def test_nothing_is_known_of_health_without_sources(told: Notebook) -> None:

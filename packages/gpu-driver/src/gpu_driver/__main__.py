@@ -12,7 +12,9 @@ from gpu_driver.driver import GpuDriver
 from gpu_driver.health import GpuHealth
 
 if TYPE_CHECKING:
-    # The annotation alone would load the simulated kernel, and YAML, into every driver.
+    # The annotations alone would load the simulated kernel, and YAML, into every driver.
+    from dra_common.ports import HealthSource
+    from dra_common.settings import HealthSettings
     from dra_common.simulate import Simulation
 
 
@@ -20,6 +22,12 @@ def _simulation() -> Simulation:
     from gpu_driver.simulation import SIMULATION  # noqa: PLC0415 - only for simulated machines
 
     return SIMULATION
+
+
+def _xpumd(settings: HealthSettings) -> HealthSource:
+    from gpu_driver.xpumd import XpumdSource  # noqa: PLC0415 - loads grpc, which most commands do not need
+
+    return XpumdSource(settings.xpumd_socket)
 
 
 _DRIVER = GpuDriver()
@@ -31,6 +39,7 @@ DEFINITION = Definition(
     driver=_DRIVER,
     simulation=_simulation,
     health=GpuHealth(_DRIVER.policy_of),
+    health_sources={"xpumd": _xpumd},
 )
 
 

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from dra_common.bell import Bell
@@ -21,7 +22,20 @@ _log = logging.getLogger(__name__)
 _QUIET, _LATEST = 0.05, 0.5
 """Seconds: sources that change again and again are taken in together."""
 _EVERY = 10.0
+PATIENCE = 300.0
+"""Seconds that a source may be away before the cluster is told; Intel's Go driver ended itself then."""
 _JOIN_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class _Absence:
+    """A source that cannot tell since ``since`` (monotonic clock), and whether the cluster knows."""
+
+    since: float
+    told: bool = False
+
+    def is_long(self) -> bool:
+        return time.monotonic() - self.since > PATIENCE
 
 
 class HealthMonitor:
@@ -31,6 +45,7 @@ class HealthMonitor:
         sources: who watches.
         policy: what makes a device unhealthy, by device name.
         names: device name -> other names by which sources may know it, or what it depends on.
+        optional: whether a source that stays away for minutes is no reason to tell the cluster.
         telemetry: is told of every change.
     """
 
@@ -40,14 +55,16 @@ class HealthMonitor:
         *,
         policy: Callable[[str], Policy],
         names: Callable[[str], Sequence[str]] = lambda _: (),
+        optional: bool = True,
         telemetry: Telemetry = SILENT,
     ) -> None:
+        self._optional = optional
         self.board = Board()
         self.sources, self._policy, self._names = tuple(sources), policy, names
         self._telemetry = telemetry
         self._bell = Bell(_QUIET, _LATEST)
         self._heard = threading.Condition()
-        self._away: dict[str, str] = {}
+        self._away: dict[str, _Absence] = {}
         self._told: dict[str, DeviceHealth] = {}
         self._refresh: Callable[[], object] = lambda: None
         self._stopped = False
@@ -103,16 +120,12 @@ class HealthMonitor:
             (one.name,): float(one.name in reports and not reports[one.name].away) for one in self.sources
         }
 
-    def memory(self, device: str) -> int | None:
-        """Return the bytes of local memory of a device, None where no source knows."""
-        told = (report.memory.get(name) for report in self._reports().values() for name in self._all(device))
-        return next((size for size in told if size), None)
-
     def _verdict(self, device: str, reports: Mapping[str, Report]) -> DeviceHealth:
-        return verdict(findings_of(reports, self._all(device)), self._policy(device))
-
-    def _all(self, device: str) -> Sequence[str]:
-        return (device, *self._names(device))
+        names = (device, *self._names(device))
+        health = verdict(findings_of(reports, names), self._policy(device))
+        # Not of what it depends on: a virtual function does not have the memory of its card.
+        sizes = (report.memory.get(name) for report in reports.values() for name in names[:2])
+        return replace(health, memory=next(filter(None, sizes), None))
 
     def _reports(self) -> dict[str, Report]:
         """What those say that have something to say yet."""
@@ -137,11 +150,18 @@ class HealthMonitor:
 
     def _tell_away(self, reports: Mapping[str, Report]) -> None:
         for name, report in reports.items():
-            if report.away and report.away != self._away.get(name):
+            absence = self._away.get(name)
+            if report.away and absence is None:
+                self._away[name] = _Absence(time.monotonic())
                 _log.warning("health source %s cannot tell, going on without it: %s", name, report.away)
-            elif self._away.get(name) and not report.away:
+            elif absence and not report.away:
+                del self._away[name]
                 _log.info("health source %s is back", name)
-            self._away[name] = report.away
+            elif absence and not (absence.told or self._optional) and absence.is_long():
+                absence.told = True
+                self._telemetry.event(
+                    Reason.HEALTH_SOURCE_AWAY, f"health source {name} is away: {report.away}"
+                )
 
     def _tell(self, healths: Mapping[str, DeviceHealth]) -> None:
         for name, health in healths.items():

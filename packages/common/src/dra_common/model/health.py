@@ -49,9 +49,11 @@ class DeviceHealth:
         reason: what is worst, as a taint's value can say it; empty unless unhealthy.
         message: for a person; empty if there is nothing to say.
         effect: of the taint that it gets; None = no taint.
+        memory: bytes of local memory, for a device whose kernel driver does not tell; None = not known here either.
     """
 
     state: HealthState = HealthState.UNKNOWN
     reason: str = ""
     message: str = ""
     effect: TaintEffect | None = None
+    memory: int | None = None

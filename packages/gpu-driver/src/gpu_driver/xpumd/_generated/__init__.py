@@ -1,0 +1,1 @@
+"""Generated from packages/gpu-driver/proto by tools/generate_protos.py: do not edit."""
