@@ -21,6 +21,8 @@ VARIANTS = (
     ("simulatedDevices.enabled=false",),
     ("simulatedDevices.enabled=false", "cdi.staticPath=", "kubeletPlugin.privileged=true"),
     ("metrics.enabled=true", "logging.format=json", "logging.verbosity=4", "serverFeaturesOff={taints}"),
+    ("health.enabled=true",),
+    ("health.enabled=true", "health.xpumdSocket=", "health.file=/etc/gpu/health.yaml", "health.taint=none"),
     ("claimStatus=true", "migrationClasses={i915,xe}"),
     ("enableDRAExtendedResources=true", "extendedResourceName=example.com/gpu"),
     ("serviceAccount.create=false", "serviceAccount.name=mine", "imagePullSecrets[0].name=secret"),
@@ -61,6 +63,7 @@ def test_the_api_server_takes_what_is_rendered(cluster: Cluster, values: tuple[s
         ("kubeletPlugin.healthcheckPort=0", "/kubeletPlugin/healthcheckPort"),
         ("host.kubeletDir=var/lib/kubelet", "/host/kubeletDir"),
         ("healthMonitoring.enabled=true", "healthMonitoring"),
+        ("health.taint=NoWay", "/health/taint"),
         ("migrationClasses={amdgpu}", "/migrationClasses/0"),
     ],
 )

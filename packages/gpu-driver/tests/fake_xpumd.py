@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import grpc
 from gpu_driver.xpumd._generated import xpumd_deviceinfo_pb2 as pb
@@ -65,7 +65,7 @@ class FakeXpumd(DeviceInfoServicer):
         """End all streams, as at a stop in good order."""
         self._send(None)
 
-    def _send(self, item: object, *, keep: bool = False) -> None:
+    def _send(self, item: Any, *, keep: bool = False) -> None:
         with self._lock:
             if keep:
                 self._last = item
@@ -82,7 +82,7 @@ def device(bdf: str, *statuses: tuple[str, int, str, str], memory: tuple[int, ..
             pci=pb.PciInfo(bdf=bdf), memory=[pb.MemoryInfo(size=size) for size in memory]
         ),
         health=[
-            pb.HealthStatus(name=name, severity=severity, reason=reason, message=message)
+            pb.HealthStatus(name=name, severity=cast("pb.Severity", severity), reason=reason, message=message)
             for name, severity, reason, message in statuses
         ],
     )

@@ -134,3 +134,44 @@ imagePullSecrets:
     type: DirectoryOrCreate
 {{- end }}
 {{- end }}
+
+{{/* Who watches the health of GPUs, as the driver's variables. */}}
+{{- define "driver.health" -}}
+- name: HEALTH_MONITORING
+  value: "true"
+- name: HEALTH_MONITORING_OPTIONAL
+  value: {{ .Values.health.optional | quote }}
+- name: IGNORE_HEALTH_WARNING
+  value: {{ .Values.health.ignoreWarnings | quote }}
+- name: HEALTH_TAINT
+  value: {{ .Values.health.taint }}
+{{- with .Values.health.xpumdSocket }}
+- name: XPUMD_SOCKET
+  value: {{ . }}
+{{- end }}
+{{- with .Values.health.file }}
+- name: HEALTH_FILE
+  value: {{ . }}
+{{- end }}
+{{- if .Values.health.sources }}
+- name: HEALTH_SOURCES
+  value: {{ join "," .Values.health.sources }}
+{{- else if not .Values.health.xpumdSocket }}
+- name: HEALTH_SOURCES
+  value: {{ empty .Values.health.file | ternary "sysfs" "sysfs,file" }}
+{{- end }}
+{{- end }}
+
+{{/* Folders of the node that sources of health need, by the names of their volumes; one if both are in the same. */}}
+{{- define "driver.healthFolders" -}}
+{{- if .Values.health.enabled }}
+{{- with .Values.health.xpumdSocket }}
+xpumd: {{ dir . }}
+{{- end }}
+{{- with .Values.health.file }}
+{{- if ne (dir .) (dir $.Values.health.xpumdSocket) }}
+health-file: {{ dir . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -154,7 +154,8 @@ CAPACITIES: tuple[Term, ...] = (
         "memory",
         "quantity",
         "Local memory in whole MiB. Integrated graphics have none of their own: `0`.",
-        "it is not known: a card that is not on `i915` or `xe`, or whose driver tells this process nothing",
+        "it is not known: a card that is not on `i915` or `xe`, or whose driver tells this process nothing, and "
+        "that no xpumd knows",
     ),
     Term("millicores", "quantity", "1000 for every device whatever its size, for existing manifests."),
 )
