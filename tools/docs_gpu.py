@@ -142,7 +142,8 @@ def state_files() -> str:
 
 def _prepare(root: Path) -> None:
     driver, data = GpuDriver(), root / "var/lib/kubelet/plugins" / NAME
-    specs = SpecDir(root / "var/run/cdi", driver.cdi_vendor, driver.cdi_classes)
+    mounted = data / "dra-device-metadata"
+    specs = SpecDir(root / "var/run/cdi", driver.cdi_vendor, driver.cdi_classes, mounted)
     shared = SharedSpecDir(
         root / "var/run/cdi", root / "etc/cdi", data / "adopted", driver.cdi_vendor, driver.cdi_classes
     )
@@ -172,11 +173,17 @@ def _listing(root: Path) -> str:
     )
     lines = [f"/{path.relative_to(root)}{_shown(path)}" for path in paths]
     texts = [
-        f"`/{path.relative_to(root)}`:\n\n{block(json.dumps(json.loads(path.read_text()), indent=2), 'json')}"
+        f"`/{path.relative_to(root)}`:\n\n{block(_text(path, root), 'json')}"
         for path in paths
         if path.suffix == ".json"
     ]
     return "\n\n".join([block("\n".join(lines)), *texts])
+
+
+def _text(path: Path, root: Path) -> str:
+    """Return a JSON file as people read it; what has several objects is written for them."""
+    text = path.read_text().replace(f"{root}/", "/").strip()
+    return text if text.count('"apiVersion"') > 1 else json.dumps(json.loads(text), indent=2)
 
 
 def _empty(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """Pods and the GPUs they claimed: what they get, what they do not get, and what they cannot take."""
 
+import json
+
 import pytest
 from harness.driver import DRIVER, Driver, claim, exact, exactly, template
 from harness.gpu_pods import (
@@ -172,6 +174,29 @@ def test_an_extended_resource_is_a_gpu_if_the_server_knows_such(gpus: Driver, na
     (given,) = allocated(made)
     assert seen(namespace, "classic") == nodes_of(gpus, given)
     namespace.delete_pod("classic")
+    gpus.wait_idle()
+
+
+def test_a_container_reads_where_its_gpu_is(gpus: Driver, namespace: Namespace) -> None:
+    namespace.apply(template("one", exactly()))
+    namespace.run_pod(pod_manifest("reader", claims=ONE))
+    root = "/var/run/kubernetes.io/dra-device-attributes"
+    shown = namespace.execute(
+        "reader", "sh", "-c", f"cd {root} && find . -type f && find . -type f -exec cat {{}} +"
+    )
+    path, _, text = shown.partition("\n")
+    assert path == "./resourceclaimtemplates/gpu/gpu/gpu.intel.com-metadata.json"
+    read, _ = json.JSONDecoder().raw_decode(text)
+    (device,) = read["requests"][0]["devices"]
+    (given,) = allocated(claim_of(namespace, "reader"))
+    assert device["name"] == given
+    published = gpus.devices()[given]["attributes"]
+    for name in ("resource.kubernetes.io/pciBusID", "resource.kubernetes.io/numaNode"):
+        assert device["attributes"][name] == published[name]
+    assert device["attributes"]["renderNode"]["string"].removeprefix("/dev/dri/") in nodes_of(gpus, given)
+    said = namespace.execute("reader", "sh", "-c", f"(echo x > {root}/{path}) 2>&1; true")
+    assert "Read-only file system" in said
+    namespace.delete_pod("reader")
     gpus.wait_idle()
 
 

@@ -44,6 +44,7 @@ def not_published(gpu: Gpu) -> Gpu:
         vfio_nodes=gpu.vfio_nodes,
         in_use=gpu.in_use,
         iommu_group=gpu.iommu_group,
+        numa_node=gpu.numa_node,
     )
 
 

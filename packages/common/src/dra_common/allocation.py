@@ -10,6 +10,8 @@ from dra_common.errors import ClaimMismatch, DeviceUnknown
 from dra_common.model import Allocated, Claim, ClaimRef, OpaqueConfig, is_uid
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_POD_CLAIM = "resource.kubernetes.io/pod-claim-name"
+"""Annotation of a claim that was made from a template."""
 _SHARE = re.compile(r"[0-9a-f-]{1,64}")
 
 
@@ -45,7 +47,13 @@ def read_allocation(raw: Mapping[str, Any], ref: ClaimRef, *, driver: str, pool:
         for entry in _entries(devices.get("config"))
         if _mapping(entry.get("opaque")).get("driver") == driver
     )
-    return Claim(ref, results, configs, _classes(raw))
+    return Claim(ref, results, configs, _classes(raw), _pod_claim(raw))
+
+
+def _pod_claim(raw: Mapping[str, Any]) -> str:
+    """Return what the pod calls the claim; empty where the name could not be one, and be a part of a path."""
+    name = str(_mapping(_mapping(raw.get("metadata")).get("annotations")).get(_POD_CLAIM, ""))
+    return name if _LABEL.fullmatch(name) else ""
 
 
 def _classes(raw: Mapping[str, Any]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from dra_common.errors import CorruptRecord, NewerRecord
 from dra_common.model import SCHEMA, ClaimRecord, ParentMode
 
-_UNKNOWN, _ADOPTED = "unknown", "adopted"
+_UNKNOWN = "unknown"
 
 _ADDED = ("use", "options")
 
@@ -82,8 +82,7 @@ class Codec(Generic[R]):
 def _silent(record: ClaimRecord) -> Mapping[str, Any]:
     """Say of few claims what no release before knew: it need not be in every record."""
     silent: dict[str, Any] = {_UNKNOWN: True}
-    if not record.adopted:
-        silent[_ADOPTED] = True
+    silent |= {name: True for name in ("adopted", "pod_claim") if not getattr(record, name)}
     added = {name for name in _ADDED if not any(getattr(device, name) for device in record.plan.devices)}
     if added:
         silent["plan"] = {"devices": {"__all__": added}}

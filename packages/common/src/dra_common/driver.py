@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dra_common.model import (
     Allocated,
+    Attribute,
     ContainerEdits,
     CounterSet,
     Device,
@@ -189,6 +190,12 @@ class Driver(Protocol[H]):
         """What a container gets for one planned device; ``hardware`` is as read after ``apply``.
 
         ``dev_root`` is the host's folder of device nodes, what ``hostPath`` must begin with.
+        """
+
+    def metadata(self, device: PlannedDevice, hardware: H) -> Mapping[str, Attribute]:
+        """What a container is told of its device (KEP-5304), by names as for published attributes; empty = nothing.
+
+        ``hardware`` is as for :meth:`edits`.
         """
 
     def static_edits(self, hardware: H, dev_root: str) -> Edits:

@@ -128,7 +128,7 @@ class Engine(Generic[H]):
             modes = self.lifecycle.modes.open_to(claim.ref.uid, parents)
             plan = self.driver.plan(wanted, hardware, modes)
             self.lifecycle.modes.check(claim.ref, plan, modes)
-            prepared = self.lifecycle.carry_out(claim.ref, plan, hardware, before)
+            prepared = self.lifecycle.carry_out(claim, plan, hardware, before)
         return prepared.answer
 
     def _hardware(self, claim: Claim) -> Mapping[str, H]:

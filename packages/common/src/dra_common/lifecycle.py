@@ -20,8 +20,10 @@ from typing import Generic
 
 from dra_common.driver import Driver, H, Wanted
 from dra_common.errors import CorruptRecord, DeviceHeld, DeviceRefused, DeviceUnknown, DraError, StateError
+from dra_common.metadata import Told, cdi_device, with_metadata
 from dra_common.model import (
     Allocated,
+    Claim,
     ClaimRecord,
     ClaimRef,
     ContainerEdits,
@@ -114,16 +116,16 @@ class Lifecycle(Generic[H]):
         return self._driver.examine(wanted, hardware, self._host)
 
     def carry_out(
-        self, ref: ClaimRef, plan: Plan, hardware: Mapping[str, H], before: ClaimRecord | None = None
+        self, claim: Claim, plan: Plan, hardware: Mapping[str, H], before: ClaimRecord | None = None
     ) -> ClaimRecord:
         """Bring a planned claim to *prepared* and return its record; on failure everything is as before.
 
         ``before`` is its record of an earlier boot, whose answer is given again. Raises DraError.
         """
         if before:
-            record = replace(before.planned_again(plan, self.boot_id), ref=ref)
+            record = replace(before.planned_again(plan, self.boot_id), ref=claim.ref)
         else:
-            record = ClaimRecord(ref, Phase.PREPARING, self.boot_id, plan)
+            record = ClaimRecord(claim.ref, Phase.PREPARING, self.boot_id, plan, pod_claim=claim.pod_claim)
         self._hold(record)
         try:
             self._state.records.save(record)
@@ -174,10 +176,7 @@ class Lifecycle(Generic[H]):
         hardware = self.hardware(devices, record.ref) if devices else {}
         if record.adopted:
             return {"": self._driver.adopted_edits(record.answer, hardware, self._host.dev_root)}
-        classes: dict[str, dict[str, ContainerEdits]] = {}
-        for planned in record.plan.devices:
-            self._edit(planned, hardware, record, classes)
-        return classes
+        return self._made(record, hardware)[0]
 
     def compare_specs(self, record: ClaimRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the CDI files of a claim prepared in this boot that are missing, and those that are not right.
@@ -353,8 +352,7 @@ class Lifecycle(Generic[H]):
         if record.adopted:
             self._share(record, hardware)
             return record.answer
-        classes: dict[str, dict[str, ContainerEdits]] = {}
-        answer = tuple(self._edit(planned, hardware, record, classes) for planned in record.plan.devices)
+        classes, answer = self._made(record, hardware)
         self._state.specs.write(record.ref.uid, classes)
         _require(record.ref, self._state.specs.unresolved(record.ref.uid, _ids(record.answer or answer)))
         return answer
@@ -374,6 +372,18 @@ class Lifecycle(Generic[H]):
         except DraError as error:
             _log.warning("what was begun is removed at the next start: %s", error)
 
+    def _made(
+        self, record: ClaimRecord, hardware: Mapping[str, H]
+    ) -> tuple[SpecDevices, tuple[PreparedDevice, ...]]:
+        """Make the edits of all devices of a claim, and the answer that names them."""
+        classes: dict[str, dict[str, ContainerEdits]] = {}
+        answer = tuple(self._edit(planned, hardware, record, classes) for planned in record.plan.devices)
+        told = tuple(
+            Told(planned.allocated, self._driver.metadata(planned, hardware[planned.allocated.device]))
+            for planned in record.plan.devices
+        )
+        return with_metadata(classes, record, told, self._driver.name), answer
+
     def _edit(
         self,
         planned: PlannedDevice,
@@ -382,7 +392,7 @@ class Lifecycle(Generic[H]):
         classes: dict[str, dict[str, ContainerEdits]],
     ) -> PreparedDevice:
         allocated = planned.allocated
-        name = "-".join(part for part in (record.ref.uid, allocated.device, allocated.share_id) if part)
+        name = cdi_device(record.ref.uid, allocated)
         edits = self._driver.edits(planned, hardware[allocated.device], self._host.dev_root)
         given = [cdi_class for cdi_class, edit in edits.items() if edit]
         for cdi_class in given:

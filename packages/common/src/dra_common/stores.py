@@ -36,7 +36,12 @@ def open_state(settings: Settings, driver: Driver[Any]) -> State:
     return State(
         FileRecords(claims_folder(data)),
         FileHolds(data / "held"),
-        SpecDir(settings.cdi_dynamic_root, driver.cdi_vendor, driver.cdi_classes),
+        SpecDir(
+            settings.cdi_dynamic_root,
+            driver.cdi_vendor,
+            driver.cdi_classes,
+            data / "dra-device-metadata",
+        ),
         SharedSpecDir(
             settings.cdi_dynamic_root,
             settings.cdi_root,

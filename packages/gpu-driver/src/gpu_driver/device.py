@@ -218,14 +218,20 @@ def _attributes(gpu: Gpu) -> Mapping[str, Attribute]:
         "pciAddress": gpu.bdf,
         "health": "Unknown",
     }
-    if _STANDARD_BUS_ID.fullmatch(gpu.bdf):
-        found["resource.kubernetes.io/pciBusID"] = gpu.bdf
     if gpu.pcie_root:
         found["pciRoot"] = gpu.pcie_root.rpartition(":")[2]
         found["resource.kubernetes.io/pcieRoot"] = gpu.pcie_root
+    return {**found, **place(gpu), **_inside(gpu), **_place_among_vfs(gpu)}
+
+
+def place(gpu: Gpu) -> Mapping[str, Attribute]:
+    """Say where the GPU is by the standard attributes, as far as it is known and they allow."""
+    found: dict[str, Attribute] = {}
+    if _STANDARD_BUS_ID.fullmatch(gpu.bdf):
+        found["resource.kubernetes.io/pciBusID"] = gpu.bdf
     if gpu.numa_node is not None and gpu.numa_node <= _LAST_NUMA_NODE:
         found["resource.kubernetes.io/numaNode"] = gpu.numa_node
-    return {**found, **_inside(gpu), **_place_among_vfs(gpu)}
+    return found
 
 
 def _inside(gpu: Gpu) -> Mapping[str, Attribute]:

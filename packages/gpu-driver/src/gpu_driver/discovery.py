@@ -44,9 +44,9 @@ def discover(
     """Read all GPUs, or just those named in ``only``. Raises HostError if the PCI bus cannot be listed.
 
     With ``only``, nothing but these devices is read: some ten small files each. A name whose address now holds another
-    device is left out, as one that is gone. What only the scheduler wants to know of them stays unknown: place, SR-IOV,
-    memory, and what is inside. To ask for these opens the device, which wakes one that sleeps; ``insides`` remembers
-    what need not be asked again.
+    device is left out, as one that is gone. What only the scheduler wants to know of them stays unknown: PCIe root,
+    SR-IOV, memory, and what is inside. To ask for the last two opens the device, which wakes one that sleeps;
+    ``insides`` remembers what need not be asked again.
     """
     inside = (insides or Insides()).look(host) if only is None else None
     look = _Look(host, MeiIndex(host), DmemCapacity(host), inside)
@@ -136,6 +136,7 @@ class _Look:
             kind="vf" if "physfn" in facts.entries else "gpu",
             iommu_group=facts.link("iommu_group", "iommu_groups"),
             vfio=first(facts.children("vfio-dev"), _VFIO),
+            numa_node=facts.number("numa_node"),
         )
         if gpu.driver in VFIO_DRIVERS:
             # VFIO enables a function when it is opened, and disables it when it is closed (vfio_pci_core).
@@ -163,7 +164,6 @@ class _Look:
         return replace(
             gpu,
             pcie_root=_pcie_root(real_path, facts),
-            numa_node=facts.number("numa_node"),
             bindable=self.host.sysfs.exists(f"{DRIVERS}/{gpu.native_driver}") if gpu.native_driver else False,
             memory_mib=memory.mib,
         )

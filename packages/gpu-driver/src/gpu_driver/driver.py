@@ -6,7 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dra_common.driver import ConfigKind, Discovery, Published, Wanted
-from dra_common.model import ContainerEdits, Edits, ParentMode, Plan, PlannedDevice, PreparedDevice, Taint
+from dra_common.model import (
+    Attribute,
+    ContainerEdits,
+    Edits,
+    ParentMode,
+    Plan,
+    PlannedDevice,
+    PreparedDevice,
+    Taint,
+)
 from dra_common.policy import DriverPolicy, PolicyKind
 from dra_common.ports import Host
 
@@ -92,6 +101,10 @@ class GpuDriver:
     def edits(self, device: PlannedDevice, hardware: Gpu, dev_root: str) -> Edits:
         """What a container gets. Raises DeviceRefused if the DRM nodes went away since the plan."""
         return prepare.edits(device, hardware, dev_root)
+
+    def metadata(self, device: PlannedDevice, hardware: Gpu) -> Mapping[str, Attribute]:
+        """PCI address, NUMA node, and the render node as the container sees it."""
+        return prepare.metadata(device, hardware)
 
     def static_edits(self, hardware: Gpu, dev_root: str) -> Edits:
         """What ``cdi generate`` writes."""

@@ -11,14 +11,23 @@ from typing import Literal
 
 from dra_common.driver import Wanted
 from dra_common.errors import DeviceRefused, HostError
-from dra_common.model import ContainerEdits, DeviceNode, Edits, Mount, Plan, PlannedDevice, Taint
+from dra_common.model import (
+    Attribute,
+    ContainerEdits,
+    DeviceNode,
+    Edits,
+    Mount,
+    Plan,
+    PlannedDevice,
+    Taint,
+)
 from dra_common.pci import Binding
 from dra_common.ports import Host
 from pydantic import JsonValue
 
 from gpu_driver import binding
 from gpu_driver.config import config_of, wants_vfio
-from gpu_driver.device import VFIO_DRIVERS, Gpu, unexpected_driver
+from gpu_driver.device import VFIO_DRIVERS, Gpu, place, unexpected_driver
 
 CLASS_GPU = "gpu"
 CLASS_MEI = "gpu-mei"
@@ -129,6 +138,12 @@ def edits(device: PlannedDevice, gpu: Gpu, dev_root: str) -> Edits:
     if admin and gpu.mei:
         found[CLASS_MEI] = mei_edits(gpu, dev_root)
     return found
+
+
+def metadata(device: PlannedDevice, gpu: Gpu) -> Mapping[str, Attribute]:
+    """What a container is told of its GPU: where it is, and with DRM its render node as the container sees it."""
+    render = gpu.render if gpu.drm and not _is_vfio(device) else ""
+    return {**place(gpu), **({"renderNode": f"/dev/dri/{render}"} if render else {})}
 
 
 def _is_vfio(device: PlannedDevice) -> bool:

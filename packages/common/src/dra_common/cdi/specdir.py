@@ -10,9 +10,11 @@ from pathlib import Path
 
 from dra_common.cdi.encode import encode_spec
 from dra_common.cdi.folder import cured, ensure_folder, make_file, names, remove_file
+from dra_common.cdi.mounted import MountedFiles
 from dra_common.cdi.names import check_class, check_uid, check_vendor, claim_file, qualified_name, uid_of
 from dra_common.errors import SpecInvalid
 from dra_common.files import TEMPORARY_SUFFIX, explained, read_own, remove_durably, unfinished
+from dra_common.model import ContainerEdits
 from dra_common.ports import SpecDevices
 
 SETTING = "--cdi-dynamic-root"
@@ -35,12 +37,16 @@ class SpecDir:
         folder: the transient CDI folder of the runtime (``/var/run/cdi``); on tmpfs it is empty after a reboot.
         vendor: first part of the kinds, for example ``intel.com``.
         classes: second parts of the kinds that this driver writes; files of other classes are never touched.
+        mounted: folder of the files of ours that containers see, whose path must be the host's; None = they get none.
 
     Raises SpecInvalid for names that CDI does not allow.
     """
 
-    def __init__(self, folder: Path, vendor: str, classes: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, vendor: str, classes: Sequence[str], mounted: Path | None = None
+    ) -> None:
         self._folder = folder
+        self._mounted = MountedFiles(mounted) if mounted else None
         self._vendor = check_vendor(vendor)
         self._classes = tuple(sorted({check_class(name) for name in classes}))
 
@@ -50,6 +56,8 @@ class SpecDir:
         Nothing is written unless everything is valid. Raises SpecInvalid (names or edits), StateError (files).
         """
         wanted = self._encode(check_uid(uid), devices)
+        if self._mounted:
+            self._mounted.write(uid, devices)
         with cured(SETTING):
             if any(wanted.values()):
                 ensure_folder(self._folder)
@@ -61,6 +69,8 @@ class SpecDir:
         with cured(SETTING):
             for name in self._classes:
                 remove_file(self._folder / claim_file(self._vendor, name, check_uid(uid)))
+        if self._mounted:
+            self._mounted.delete(uid)
 
     def unresolved(self, uid: str, ids: Sequence[str]) -> tuple[str, ...]:
         """Return those of ``ids`` that the claim's files do not define; a damaged file defines nothing.
@@ -76,7 +86,8 @@ class SpecDir:
         with cured(SETTING):
             files = names(self._folder)
         found = (uid_of(file, self._vendor, name) for file in files for name in self._classes)
-        return frozenset(uid for uid in found if uid is not None)
+        mounted = self._mounted.uids() if self._mounted else frozenset()
+        return mounted | frozenset(uid for uid in found if uid is not None)
 
     def sweep_temporary(self, *, older_than: float = _ABANDONED) -> tuple[str, ...]:
         """Remove unfinished files that a killed process left; returns their names.
@@ -92,6 +103,10 @@ class SpecDir:
                 if self._is_temporary(file) and _age(self._folder / file) >= older_than:
                     remove_durably(self._folder / file)
                     swept.append(file)
+        for path in self._mounted.unfinished() if self._mounted else ():
+            if _age(path) >= older_than:
+                remove_durably(path)
+                swept.append(path.name)
         return tuple(swept)
 
     def unfinished_uids(self) -> frozenset[str]:
@@ -103,7 +118,8 @@ class SpecDir:
                 if self._is_temporary(file)
             ]
         found = (uid_of(file, self._vendor, name) for file in files for name in self._classes)
-        return frozenset(uid for uid in found if uid is not None)
+        mounted = (path.parent.name for path in self._mounted.unfinished()) if self._mounted else ()
+        return frozenset(mounted) | frozenset(uid for uid in found if uid is not None)
 
     def files(self) -> tuple[Path, ...]:
         """Return every file of a claim that is here, finished or not. Raises StateError."""
@@ -119,10 +135,12 @@ class SpecDir:
             for name in self._classes:
                 path = self._folder / claim_file(self._vendor, name, check_uid(uid))
                 remove_durably(unfinished(path))
+        if self._mounted:
+            self._mounted.drop_unfinished(uid)
 
     def compare(self, uid: str, devices: SpecDevices) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the files that are missing, and those that do not say exactly this. Raises SpecInvalid, StateError."""
-        missing, wrong = [], []
+        missing, wrong = self._mounted.compare(uid, devices) if self._mounted else ([], [])
         with cured(SETTING):
             for file, data in self._encode(check_uid(uid), devices).items():
                 found = read_own(self._folder / file)
@@ -139,10 +157,17 @@ class SpecDir:
             msg = f"CDI class {strange[0]!r} is not one of this driver's: {', '.join(self._classes)}"
             raise SpecInvalid(msg)
         return {
-            file: encode_spec(self._vendor, name, devices[name], file=file) if devices.get(name) else None
+            file: encode_spec(self._vendor, name, self._with_mounts(uid, devices[name]), file=file)
+            if devices.get(name)
+            else None
             for name in self._classes
             for file in (claim_file(self._vendor, name, uid),)
         }
+
+    def _with_mounts(self, uid: str, devices: Mapping[str, ContainerEdits]) -> Mapping[str, ContainerEdits]:
+        if self._mounted is None:
+            return devices
+        return {name: self._mounted.mounted(uid, edits) for name, edits in devices.items()}
 
     def _defined(self, uid: str) -> Iterator[str]:
         for name in self._classes:

@@ -16,7 +16,7 @@ from dra_common.model.device import (
     Version,
     taint_value,
 )
-from dra_common.model.edits import ContainerEdits, DeviceNode, Hook, Mount
+from dra_common.model.edits import ContainerEdits, DeviceNode, Hook, Mount, MountedFile
 from dra_common.model.health import DeviceHealth, Finding, HealthState, Severity
 from dra_common.model.parent import ModeUse, ParentMode
 from dra_common.model.plan import Edits, Plan, PlannedDevice
@@ -45,6 +45,7 @@ __all__ = [
     "Hook",
     "ModeUse",
     "Mount",
+    "MountedFile",
     "OpaqueConfig",
     "ParentMode",
     "Phase",

@@ -82,10 +82,12 @@ class OpaqueConfig:
 class Claim:
     """An allocated claim: our results and our configuration only, in the allocation's order.
 
-    ``classes`` is the name of the DeviceClass of each request, and of each subrequest (``<request>/<subrequest>``).
+    ``pod_claim`` is what its pod calls it, if it was made from a template. ``classes`` is the name of the DeviceClass
+    of each request, and of each subrequest (``<request>/<subrequest>``).
     """
 
     ref: ClaimRef
     results: tuple[Allocated, ...] = ()
     configs: tuple[OpaqueConfig, ...] = ()
     classes: Mapping[str, str] = field(default_factory=dict)
+    pod_claim: str = ""

@@ -30,6 +30,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class MountedFile:
+    """A file of ours that a container sees at ``container_path``, read-only; ``name`` is unique in its claim."""
+
+    name: str
+    container_path: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hook:
     """An OCI hook; ``name`` is the lifecycle point, ``path`` absolute on the host."""
 
@@ -41,12 +50,16 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class ContainerEdits:
-    """The edits of one CDI device. ``env`` entries are ``NAME=value``."""
+    """The edits of one CDI device. ``env`` entries are ``NAME=value``.
+
+    ``files`` are no edits by themselves: whoever writes the specification makes them, and mounts of them.
+    """
 
     env: tuple[str, ...] = ()
     device_nodes: tuple[DeviceNode, ...] = ()
     mounts: tuple[Mount, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    files: tuple[MountedFile, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to edit: CDI forbids devices with empty edits."""

@@ -45,6 +45,7 @@ class ClaimRecord:
         boot_id: the boot in which ``plan`` was applied (``/proc/sys/kernel/random/boot_id``).
         answer: what the kubelet was or will be told. Kept over a reboot: ids never change for a claim.
         error: why the claim is *failed*, else empty.
+        pod_claim: what its pod calls it, if it was made from a template.
         adopted: whether another driver prepared it: its answer has that driver's CDI ids.
         unknown: what the record's file says beyond what this release knows, laid over its content as the file has it
             (``{"record": {"ref": {"added": 1}}}``; entries of a list by their number). Written again with the record.
@@ -57,6 +58,7 @@ class ClaimRecord:
     answer: tuple[PreparedDevice, ...] = ()
     error: str = ""
     adopted: bool = False
+    pod_claim: str = ""
     unknown: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def planned_again(self, plan: Plan, boot_id: str) -> ClaimRecord:

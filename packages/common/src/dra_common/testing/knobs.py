@@ -18,6 +18,7 @@ from dra_common.driver import (
 )
 from dra_common.errors import DeviceRefused, HostError
 from dra_common.model import (
+    Attribute,
     ContainerEdits,
     Device,
     DeviceNode,
@@ -244,6 +245,10 @@ class KnobDriver:
         knob = ContainerEdits(env=env, device_nodes=(node,))
         spied = (DeviceNode("/dev/spy"),) if device.allocated.admin_access else ()
         return {"knob": knob, "spy": ContainerEdits(device_nodes=spied)}
+
+    def metadata(self, device: PlannedDevice, hardware: Knob) -> Mapping[str, Attribute]:  # noqa: ARG002
+        """Tell nothing."""
+        return {}
 
     def static_edits(self, hardware: Knob, dev_root: str) -> Edits:
         """Give the node."""

@@ -299,7 +299,7 @@ class SimulatedNode:
 
         The lock files of hardware parents are no claim's: they stay for the next.
         """
-        globs = ("claims/*", "held/*", "adopted/*", "hardware/*.json*")
+        globs = ("claims/*", "held/*", "adopted/*", "hardware/*.json*", "dra-device-metadata/*")
         found = [path for pattern in globs for path in self.state.glob(pattern)]
         return sorted(str(path.relative_to(self.root)) for path in (*found, *self.cdi.glob("*")))
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from dra_common.driver import ConfigKind, Discovery, OpaqueParameters, Published, Wanted
 from dra_common.errors import DeviceRefused, HostError
 from dra_common.model import (
+    Attribute,
     ContainerEdits,
     Device,
     DeviceNode,
@@ -138,6 +139,10 @@ class NicDriver:
         nodes = ("vfio/vfio", *hardware.nodes) if hardware.nodes else ()
         given = tuple(DeviceNode(f"/dev/{node}", f"{dev_root}/{node}") for node in nodes)
         return {"nic": ContainerEdits(env=(f"NIC={','.join(hardware.given)}",), device_nodes=given)}
+
+    def metadata(self, device: PlannedDevice, hardware: Nic) -> Mapping[str, Attribute]:  # noqa: ARG002
+        """Tell nothing."""
+        return {}
 
     def static_edits(self, hardware: Nic, dev_root: str) -> Edits:
         """Nothing: without a claim nobody sets it."""
