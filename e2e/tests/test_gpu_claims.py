@@ -29,7 +29,8 @@ def test_the_chart_installs_and_kubectl_shows_what_is_published(gpus: Driver) ->
     (row,) = cluster.kubectl("get", "resourceslices", "--no-headers").splitlines()
     assert row.split()[1:4] == [NAME, DRIVER, NAME]
     classes = cluster.kubectl("get", "deviceclasses", "-o", "name").split()
-    assert set(classes) == {f"deviceclass.resource.k8s.io/{name}" for name in (DRIVER, "gpu-vfio.intel.com")}
+    names = (DRIVER, "gpu-vfio.intel.com", "gpu-i915.intel.com", "gpu-xe.intel.com")
+    assert set(classes) == {f"deviceclass.resource.k8s.io/{name}" for name in names}
     devices = gpus.devices()
     assert set(devices) == {FLEX, ARC}
     assert devices[ARC]["attributes"]["family"] == {"string": "Arc Pro B-Series"}
