@@ -487,6 +487,48 @@ def test_a_held_device_that_is_gone_goes_when_it_is_let_go(node: Node) -> None:
     assert node.next() == []
 
 
+def test_a_claim_that_lets_go_of_a_device_that_is_gone_makes_it_look(node: Node) -> None:
+    """No rescan has to be waited for; and a claim that lets go of any other device costs nothing."""
+    node.add("a", "b")
+    held = {"a", "b"}
+    node.held = lambda: frozenset(held)
+    loop = node.reconciler()
+    loop.start()
+    assert node.next() == ["a", "b"]
+    (node.bus / "a").unlink()
+    loop.ring("unplugged")
+    assert node.next() == ["a?", "b"]
+    before = loop.reconciles
+    held.discard("b")
+    loop.freed(["b"])
+    assert loop.reconciles == before
+    held.discard("a")
+    loop.freed(["a"])
+    assert node.next() == ["b"]
+
+
+def test_a_device_that_is_let_go_during_a_look_is_looked_at_again(node: Node) -> None:
+    """The look had read that it is held, and nobody would have rung after it."""
+    node.add("a", "b")
+    held = {"a"}
+    loop = node.reconciler()
+
+    def read() -> frozenset[str]:
+        found = frozenset(held)
+        if held and node.published.empty() and not (node.bus / "a").exists():
+            held.clear()
+            loop.freed(["a"])
+        return found
+
+    node.held = read
+    loop.start()
+    assert node.next() == ["a", "b"]
+    (node.bus / "a").unlink()
+    loop.ring("unplugged")
+    assert node.next() == ["a?", "b"]
+    assert node.next() == ["b"]
+
+
 # --------------------------------------------------------------------------- losing the event source
 
 

@@ -21,7 +21,7 @@ class Rung:
 
 
 class Bell:
-    """:class:`dra_common.ports.Doorbell` for one listener: rings from any thread are gathered until it is quiet.
+    """What rings for one listener: rings from any thread are gathered until it is quiet.
 
     Args:
         quiet: seconds without a ring after which the listener answers.

@@ -161,6 +161,12 @@ class Inventory:
         with self._lock:
             return self._known.absent - self._snapshot.held
 
+    @property
+    def leaving(self) -> frozenset[str]:
+        """Devices that are published only because a claim holds them: absent ones, and denied ones."""
+        with self._lock:
+            return (self._known.absent | self._known.denied) & self._snapshot.held
+
     def update(
         self, published: Published, held: Iterable[str], taints: Taints | None = None
     ) -> Snapshot | None:

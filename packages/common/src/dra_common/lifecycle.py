@@ -300,6 +300,7 @@ class Lifecycle(Generic[H]):
         self._state.records.forget_set_aside(uid)
         self._state.records.delete(uid)
         self._release(record)
+        self._doorbell.freed(_devices(record))
 
     def _release(self, record: ClaimRecord) -> None:
         for planned in record.plan.devices:

@@ -5,7 +5,7 @@ Errors: every method raises only errors of :mod:`dra_common.errors`, named in it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -135,6 +135,9 @@ class Doorbell(Protocol):
 
     def ring(self, reason: str) -> None:
         """Never blocks; many rings become one reconcile."""
+
+    def freed(self, devices: Collection[str]) -> None:
+        """Say that a claim let go of these devices, which changes what is published of few. Never blocks."""
 
 
 # --------------------------------------------------------------------------- health

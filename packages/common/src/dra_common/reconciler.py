@@ -76,6 +76,8 @@ class Reconciler:
         self._timing = timing or Timing()
         self._bell = Bell(self._timing.quiet, self._timing.latest)
         self._looking = Lock()
+        self._freeing = Lock()
+        self._freed: frozenset[str] = frozenset()
         self._owed: Snapshot | None = None
         self._trouble = ""
         self._problems: tuple[str, ...] = ()
@@ -91,6 +93,13 @@ class Reconciler:
     def ring(self, reason: str) -> None:
         """Look again soon. Never blocks; many rings become one look."""
         self._bell.ring(reason)
+
+    def freed(self, devices: Collection[str]) -> None:
+        """Look again soon if one of these devices was published only because it was held. Never blocks."""
+        with self._freeing:
+            self._freed |= frozenset(devices)  # for a look that is under way, and has read what is held
+        if self._inventory.leaving.intersection(devices):
+            self.ring("a claim let go of a device that is not to be offered")
 
     def start(self) -> None:
         """Look once, so that there is something to publish, then go on in threads. Called once."""
@@ -136,6 +145,8 @@ class Reconciler:
                 _log.exception("the look at the machine failed; the last snapshot stays, trying again")
 
     def _look(self) -> None:
+        with self._freeing:
+            self._freed = frozenset()
         try:
             found = self._driver.discover(self._host)
             held, taints = frozenset(self._held()), self._taints(found)
@@ -146,6 +157,8 @@ class Reconciler:
         self._tell_problems(found)
         self._seen(found.hardware)
         self._take_in(found, held, taints)
+        if self._freed & self._inventory.leaving:
+            self.ring("a claim let go of a device during the look")
 
     def _take_in(self, found: Discovery[Any], held: frozenset[str], taints: Taints) -> None:
         changed = self._inventory.update(self._driver.publish(found.hardware), held, taints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,9 @@ class _Nobody:
     """There is no reconciler in a command; a running driver's next look finds what was changed."""
 
     def ring(self, reason: str) -> None:
+        """Do nothing."""
+
+    def freed(self, devices: Collection[str]) -> None:
         """Do nothing."""
 
 

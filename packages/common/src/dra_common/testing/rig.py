@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -55,6 +55,9 @@ class Bell:
     def ring(self, reason: str) -> None:
         """Remember the reason."""
         self.reasons.append(reason)
+
+    def freed(self, devices: Collection[str]) -> None:
+        """Nothing is published here."""
 
 
 class Rig(Generic[D]):
