@@ -21,7 +21,8 @@ CHARTS = sorted(ROOT.glob("deployments/*/chart"))
 GPU = ROOT / "deployments/gpu-driver/chart"
 sys.path.insert(0, str(ROOT / "tools"))
 
-import docs_chart  # noqa: E402 - a script beside the others in tools/
+import admission  # noqa: E402 - scripts beside the others in tools/
+import docs_chart  # noqa: E402
 
 
 def schema(chart: Path = GPU) -> dict[str, Any]:
@@ -174,6 +175,12 @@ def test_the_config_map_is_a_file_of_the_driver() -> None:
     [path] = re.findall(r"name: CONFIG\s+value: (\S+)", mounted)
     assert f"mountPath: {Path(path).parent}\n" in mounted
     assert f"{Path(path).name}: |" in template
+
+
+def test_the_policy_of_claims_is_made_from_the_kinds_that_the_driver_reads() -> None:
+    """And so is stale when a kind changes and nobody generates it."""
+    made = admission.template(DEFINITION.driver.name, DEFINITION.driver.config_kinds)
+    assert (GPU / "templates/claims.yaml").read_text() == made
 
 
 def test_the_simulated_machine_is_one_that_the_driver_has() -> None:

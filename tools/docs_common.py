@@ -236,7 +236,8 @@ def _value(field: Mapping[str, Any]) -> str:
     if "anyOf" in field:
         return " or ".join(_value(each) for each in field["anyOf"] if each.get("type") != "null")
     if "$ref" in field:
-        return f"a `{field['$ref'].rpartition('/')[2]}`, see below"
+        name = field["$ref"].rpartition("/")[2]
+        return "mapping, see below" if name in _PARTS else f"a `{name}`, see below"
     if allowed := [field["const"]] if "const" in field else field.get("enum"):
         return ", ".join(map(code, allowed))
     if field["type"] == "array":

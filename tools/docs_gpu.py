@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import admission
 import docs_common
 from docs_markdown import block, code, table
 from dra_common.cdi import SharedSpecDir, SpecDir
@@ -41,6 +42,11 @@ def config_fields() -> str:
 def config_schema() -> str:
     """Return the JSON schema of the configuration file."""
     return f"{json.dumps(schema(KIND), indent=2)}\n"
+
+
+def claims_policy() -> str:
+    """Return the chart's template of the policy for claims' configuration."""
+    return admission.template(NAME, GpuDriver.config_kinds)
 
 
 def commands() -> str:

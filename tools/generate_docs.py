@@ -55,6 +55,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
 
 FILES: Mapping[str, Callable[[str], str]] = {
     "docs/user/gpu-driver-config.schema.json": lambda _: docs_gpu.config_schema(),
+    "deployments/gpu-driver/chart/templates/claims.yaml": lambda _: docs_gpu.claims_policy(),
     "deployments/gpu-driver/chart/values.schema.json": docs_chart.with_gpu_config,
 }
 """Files that are generated, or end so; path below the root -> what makes it of what is there."""

@@ -13,7 +13,6 @@ from dra_common.cli.compatibility import (
     warning,
 )
 
-_OPTIONAL, _NO_IGNORE = ("--health-monitoring-optional",), ("--no-ignore-health-warning",)
 SWITCHES = ("--log-text-split-stream", "--log-json-split-stream")
 
 
@@ -55,7 +54,7 @@ def test_an_ignored_option_without_its_value_at_the_end() -> None:
         (["simulate", "--root=/a=b"], ["simulate", "--root=/a=b"]),
         (["run", "--health-monitoring=true"], ["run", "--health-monitoring"]),
         (["run", "-health-monitoring=FALSE"], ["run", "--no-health-monitoring"]),
-        (["run", "-m=1", "-o=t", "-w=0"], ["run", "--health-monitoring", *_OPTIONAL, *_NO_IGNORE]),
+        (["run", "-m=1", "-o=t", "-w=0"], ["run", "-m", "-o", "--no-ignore-health-warning"]),
         (["run", "-m", "-w"], ["run", "-m", "-w"]),
         (["run", "--health-monitoring=perhaps"], ["run", "--health-monitoring=perhaps"]),
         (["run", "--logging-format=true"], ["run", "--logging-format=true"]),

@@ -28,10 +28,10 @@ SWITCHES: Mapping[str, str] = {
 }
 """Switches of the Go drivers by their short names; Go also takes a value: ``--health-monitoring=false``."""
 
-_ONE_DASH = re.compile(r"-[a-z][-a-z]+")
+_OFF = {name: long.replace("--", "--no-", 1) for short, long in SWITCHES.items() for name in (short, long)}
+"""Each name that turns a switch on -> the one that turns it off."""
 
-_TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
-"""How Go takes the value of a switch, whatever the case."""
+_ONE_DASH = re.compile(r"-[a-z][-a-z]+")
 
 _SWITCHES = frozenset({"--log-text-split-stream", "--log-json-split-stream"})
 """Those that Go takes without a value."""
@@ -60,11 +60,8 @@ def strip_ignored(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
                 next(rest, None)
         elif name == "-v" and equals:
             kept += [name, value]
-        elif equals and SWITCHES.get(name, name) in SWITCHES.values() and value.lower() in _TRUTHS:
-            long = SWITCHES.get(name, name)
-            kept.append(long if _TRUTHS[value.lower()] else long.replace("--", "--no-", 1))
         else:
-            kept.append(f"{name}{equals}{value}")
+            kept.append(_plain(f"{name}{equals}{value}", _OFF))
     return kept, ignored
 
 
