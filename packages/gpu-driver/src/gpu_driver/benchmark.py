@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dra_common.model import ClaimRef
+from dra_common.simulate import SimulatedHost
 from dra_common.testing.benchmark.figures import Figure, latency, stopwatch
 from dra_common.testing.benchmark.world import Subject, World, world
 
 from gpu_driver.config import KIND
-from gpu_driver.device import DRM_DRIVERS
+from gpu_driver.device import DRM_DRIVERS, split_name
 from gpu_driver.driver import NAME
+from gpu_driver.facts import DRIVERS, PCI_DEVICES
 
 _MOST_MS = 50.0
 _TIMES = 20
@@ -23,19 +25,44 @@ def rebind(subject: Subject) -> Iterator[Figure]:
     with world(subject.on("two-gpus")) as here:
         device = _on_drm(here)
         claims = {"drm": here.claim("bench-drm", device), "vfio": _through_vfio(here, device)}
-        spent: dict[str, list[float]] = {f"{step} {use}": [] for use in claims for step in ("give", "take")}
+        uses = ("drm", "vfio", "kernel")
+        spent: dict[str, list[float]] = {f"{step} {use}": [] for use in uses for step in ("give", "take")}
+        kernel = _Kernel(here, device)
         for _ in range(_TIMES):
             for use, ref in claims.items():
                 with stopwatch(spent[f"give {use}"]):
                     here.prepare([ref])
                 with stopwatch(spent[f"take {use}"]):
                     here.unprepare([ref])
+            with stopwatch(spent["give kernel"]):
+                kernel.bind("vfio-pci", "vfio-pci")
+            with stopwatch(spent["take kernel"]):
+                kernel.bind(kernel.native, "\n")
         yield latency("rebind", "prepare, bound as it was found", spent["give drm"])
         yield latency("rebind", "prepare, bound to VFIO for it", spent["give vfio"])
         yield latency("rebind", "unprepare, given back", spent["take vfio"])
+        yield latency("rebind", "the simulated kernel's part, to VFIO", spent["give kernel"])
+        yield latency("rebind", "the simulated kernel's part, back", spent["take kernel"])
         for step, name in (("give", "prepare"), ("take", "unprepare")):
-            vfio, drm = (statistics.median(spent[f"{step} {use}"]) * 1000 for use in ("vfio", "drm"))
-            yield Figure("rebind", f"what it adds to {name}", vfio - drm, "ms", _MOST_MS)
+            drm, vfio, alone = (statistics.median(spent[f"{step} {use}"]) * 1000 for use in uses)
+            yield Figure("rebind", f"own part of what it adds to {name}", vfio - drm - alone, "ms", _MOST_MS)
+
+
+class _Kernel:
+    """The same change by hand: what of its time is the simulated kernel's."""
+
+    def __init__(self, here: World, device: str) -> None:
+        place = split_name(device)
+        self._bdf = place[0] if place else ""
+        self._sysfs = SimulatedHost(here.node.machine).sysfs
+        self.native = self._sysfs.readlink(f"{PCI_DEVICES}/{self._bdf}/driver").rpartition("/")[2]
+
+    def bind(self, driver: str, override: str) -> None:
+        """Bind another kernel driver."""
+        folder = f"{PCI_DEVICES}/{self._bdf}"
+        self._sysfs.write(f"{folder}/driver_override", override)
+        self._sysfs.write(f"{folder}/driver/unbind", self._bdf)
+        self._sysfs.write(f"{DRIVERS}/{driver}/bind", self._bdf)
 
 
 PARTS: Mapping[str, Callable[[Subject], Iterator[Figure]]] = {"rebind": rebind}
