@@ -45,6 +45,8 @@ def not_published(gpu: Gpu) -> Gpu:
         in_use=gpu.in_use,
         iommu_group=gpu.iommu_group,
         numa_node=gpu.numa_node,
+        parent=gpu.parent,
+        vf_index=gpu.vf_index,
     )
 
 

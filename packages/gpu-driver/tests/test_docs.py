@@ -224,7 +224,9 @@ def published(profile: str) -> list[Mapping[str, Any]]:
     """The ResourceSlices of a simulated machine."""
     with short_folder() as folder, Simulator(SIMULATION, find_profile(SIMULATION, profile), folder):
         found: Published = DRIVER.publish(DRIVER.discover(SimulatedHost(folder)).hardware)
-    made = to_slices(Snapshot(1, found.devices), driver=NAME, features=ServerFeatures.of((1, 36)))
+    made = to_slices(
+        Snapshot(1, found.devices, found.counter_sets), driver=NAME, features=ServerFeatures.of((1, 36))
+    )
     owner = Owner(NAME, "node-1", "0" * 8)
     named: list[Mapping[str, Any]] = []
     for number, item in enumerate(plan_sync(made.contents, (), owner).creates):

@@ -6,7 +6,16 @@ from dataclasses import replace
 import pytest
 from dra_common.driver import Driver, Wanted
 from dra_common.errors import DeviceRefused, HostError
-from dra_common.model import Allocated, Plan, PlannedDevice
+from dra_common.model import (
+    Allocated,
+    CounterConsumption,
+    CounterSet,
+    Plan,
+    PlannedDevice,
+    Quantity,
+    Snapshot,
+)
+from dra_common.slices import ServerFeatures, to_slices
 from gpu_driver.device import Gpu, Surroundings
 from gpu_driver.driver import GpuDriver
 from gpu_trees import SysTree, configured
@@ -38,7 +47,35 @@ def test_from_sysfs_to_what_the_scheduler_sees(flex_tree: SysTree) -> None:
         (VF, "vf", 1),
         ("0000-4d-00-2-0x56c0", "vf", 1),
     ]
-    assert published.counter_sets == ()
+    assert published.counter_sets == (CounterSet(PF, {"vfs": Quantity(31)}),)
+    takes = {device.name: device.consumes for device in published.devices}
+    assert takes["0000-b3-00-0-0x56c0"] == ()
+    assert takes[PF] == (CounterConsumption(PF, {"vfs": Quantity(31)}),)
+    assert takes[VF] == takes["0000-4d-00-2-0x56c0"] == (CounterConsumption(PF, {"vfs": Quantity(1)}),)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_without_counters_it_is_the_virtual_functions_that_stay(flex_tree: SysTree, number: int) -> None:
+    """Even if there is but one, and it is not bound to a driver for DRM."""
+    hardware = dict(DRIVER.discover(flex_tree.host).hardware)
+    if number == 1:
+        del hardware["0000-4d-00-2-0x56c0"]
+    seen = DRIVER.publish(hardware)
+    server = ServerFeatures.of((1, 36)).without("partitionable")
+    made = to_slices(Snapshot(1, seen.devices, seen.counter_sets), driver=DRIVER.name, features=server)
+    assert [each.device for each in made.withdrawn] == [PF]
+
+
+def test_a_virtual_function_whose_pf_is_not_known_shares_nothing(flex_tree: SysTree) -> None:
+    vf = DRIVER.discover(flex_tree.host).hardware[VF]
+    for alone in (vf, replace(vf, parent="")):
+        seen = DRIVER.publish({VF: alone})
+        assert (seen.counter_sets, seen.devices[0].consumes) == ((), ())
+
+
+def test_a_pf_and_its_virtual_functions_have_one_lock(flex_tree: SysTree) -> None:
+    found = DRIVER.discover(flex_tree.host, [PF, VF]).hardware
+    assert {DRIVER.parent(gpu) for gpu in found.values()} == {"0000-4d-00-0"}
 
 
 def test_the_published_order_does_not_depend_on_the_mappings(flex_tree: SysTree) -> None:

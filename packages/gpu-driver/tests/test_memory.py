@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 from gpu_driver.device import Gpu
@@ -159,3 +160,28 @@ def test_a_change_is_seen_at_the_next_look(tree: SysTree) -> None:
     assert memory_of(tree, B580) == Memory(1024)
     tree.file("sys/fs/cgroup/dmem.capacity", "drm/0000:03:00.0/vram0 2147483648\n")
     assert memory_of(tree, B580) == Memory(2048)
+
+
+VF = Gpu("0000:03:00.2", "0xe20b", product("0xe20b"), kind="vf", parent="0000:03:00.0", vf_index=1)
+
+
+def test_the_pf_tells_what_a_virtual_function_has_whatever_it_is_bound_to(tree: SysTree) -> None:
+    tree.gpu("0000:03:00.0", "0xe20b")
+    path = f"{tree.folders['0000:03:00.0']}/sriov_admin/vf2/profile/vram_quota"
+    tree.file(path, f"{3 * GIB}\n")
+    for driver in ("", "vfio-pci", "xe"):
+        assert memory_of(tree, replace(VF, driver=driver)) == Memory(3072)
+    for nothing in ("0\n", "max\n", ""):
+        tree.file(path, nothing)
+        assert memory_of(tree, VF) == Memory(None)
+
+
+def test_the_out_of_tree_i915_tells_it_for_each_gt(tree: SysTree) -> None:
+    pf = tree.gpu("0000:4d:00.0", "0x56c0")
+    tree.bind("0000:4d:00.0", "i915", card=1, render=128)
+    for gt in (0, 1):
+        tree.file(f"{pf}/drm/card1/prelim_iov/vf1/gt{gt}/lmem_quota", f"{GIB}\n")
+    vf = replace(FLEX, bdf="0000:4d:00.1", kind="vf", driver="vfio-pci", parent=FLEX.bdf, vf_index=0)
+    assert memory_of(tree, vf) == Memory(2048)
+    assert memory_of(tree, replace(vf, vf_index=None)) == Memory(None)
+    assert memory_of(tree, replace(vf, parent="")) == Memory(None)

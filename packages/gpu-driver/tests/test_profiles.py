@@ -10,13 +10,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dra_common.model import Device, Version
+from dra_common.model import Device, Quantity, Version
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
 from gpu_driver.driver import GpuDriver
 from gpu_driver.simulation import SIMULATION
@@ -38,9 +38,11 @@ def machine(request: pytest.FixtureRequest) -> Iterator[tuple[str, SimulatedHost
 def as_seen(host: SimulatedHost) -> dict[str, Any]:
     found = DRIVER.discover(host)
     root = str(Path(host.sysfs.root).parent)
+    seen = DRIVER.publish(found.hardware)
     return {
         "problems": [line.replace(root, "") for line in found.problems],
-        "devices": {device.name: published(device) for device in DRIVER.publish(found.hardware).devices},
+        "devices": {device.name: published(device) for device in seen.devices},
+        "counters": {each.name: counters(each.counters) for each in seen.counter_sets},
         "containers": {name: nodes(DRIVER.static_edits(gpu, "/dev")) for name, gpu in found.hardware.items()},
     }
 
@@ -55,7 +57,12 @@ def published(device: Device) -> dict[str, Any]:
         "attributes": attributes,
         "capacity": capacity,
         "taints": [f"{taint.key}={taint.value}:{taint.effect}" for taint in device.taints],
+        **{f"takes of {use.counter_set}": counters(use.counters) for use in device.consumes},
     }
+
+
+def counters(found: Mapping[str, Quantity]) -> dict[str, str]:
+    return {name: str(amount) for name, amount in found.items()}
 
 
 def nodes(edits: Any) -> dict[str, list[str]]:

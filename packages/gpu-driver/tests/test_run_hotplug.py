@@ -103,12 +103,19 @@ def test_virtual_functions_appear_and_vanish_in_the_slices(node: SimulatedNode) 
     assert {attribute(node, vf, "driver") for vf in vfs} == {"xe"}
     # Whole GPUs first, VFs next, the PF whose memory they share last.
     assert names(node) == [FLEX, *vfs, B60]
+    takes = {device["name"]: device.get("consumesCounters", []) for device in node.devices()}
+    assert takes[FLEX] == []
+    taken = {name: takes[name][0]["counters"]["vfs"]["value"] for name in (B60, *vfs)}
+    assert taken == {B60: "7", **dict.fromkeys(vfs, "1")}
+    # Two slices: the scheduler takes none of them if the counters are missing.
+    assert sorted("sharedCounters" in each["spec"] for each in node.slices()) == [False, True]
     ref = allocated(node, "vf", vfs[1])
     edits = node.resolve(node.prepare(ref))
     assert len(edits.device_nodes) == 2
     node.unprepare(ref)
     write(node, f"{DEVICES}/{B60_BDF}/sriov_numvfs", "0")
     wait_until(lambda: names(node) == before, "the VFs to go")
+    wait_until(lambda: len(node.slices()) == 1, "the counters to go with them")
     assert node.leftovers() == []
     assert_no_surprise(node)
 

@@ -138,6 +138,8 @@ class _Look:
             vfio=first(facts.children("vfio-dev"), _VFIO),
             numa_node=facts.number("numa_node"),
         )
+        if gpu.kind == "vf":
+            gpu = _with_parent(gpu, facts)
         if gpu.driver in VFIO_DRIVERS:
             # VFIO enables a function when it is opened, and disables it when it is closed (vfio_pci_core).
             in_use = bool(facts.number("enable"))
@@ -210,9 +212,7 @@ def _leads_to(facts: Facts, kind: str, node: str) -> bool:
 
 
 def _with_sriov(gpu: Gpu, facts: Facts) -> Gpu:
-    if gpu.kind == "vf":
-        return _with_parent(gpu, facts)
-    if gpu.driver not in DRM_DRIVERS or "sriov_totalvfs" not in facts.entries:
+    if gpu.kind == "vf" or gpu.driver not in DRM_DRIVERS or "sriov_totalvfs" not in facts.entries:
         # Without its driver the file shows what the hardware could do, which no driver has promised.
         return gpu
     autoprobe = facts.text("sriov_drivers_autoprobe")

@@ -21,6 +21,7 @@ from dra_common.ports import Host
 
 from gpu_driver import adopted, device, discovery, prepare
 from gpu_driver.config import KIND as CONFIG
+from gpu_driver.counters import Counters
 from gpu_driver.device import Gpu
 from gpu_driver.inside import Insides
 from gpu_driver.policy import KIND as POLICY
@@ -62,8 +63,9 @@ class GpuDriver:
         gpus = sorted(hardware.values(), key=lambda gpu: gpu.order)
         policy = self._policy
         denied = frozenset(gpu.name for gpu in gpus if not policy.of(gpu).publish)
-        devices = (device.to_device(gpu, manage=policy.manage_binding) for gpu in gpus)
-        return Published(tuple(devices), denied=denied)
+        counters = Counters(gpus)
+        devices = (counters.charge(device.to_device(gpu, manage=policy.manage_binding), gpu) for gpu in gpus)
+        return Published(tuple(devices), counters.sets(), denied)
 
     def locks(self, wanted: Wanted, hardware: Gpu) -> tuple[str, ...]:
         """Name the lock of the GPU's kernel driver, if it may have to be changed."""

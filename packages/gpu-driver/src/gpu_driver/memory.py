@@ -79,7 +79,7 @@ def local_memory(host: Host, dmem: DmemCapacity, gpu: Gpu) -> Memory:
     if gpu.product.integrated:
         return Memory(0)
     if gpu.driver not in DRM_DRIVERS:
-        return Memory(None)
+        return Memory(vf_quota(host, gpu.parent, gpu.vf_index))
     if (size := dmem.get(gpu.bdf)) is not None:
         return Memory(size // _MIB)
     return _asked(host, gpu)
@@ -102,7 +102,41 @@ def _asked(host: Host, gpu: Gpu) -> Memory:
         pass
     except HostError as error:
         reasons.append(error.message)
+    if (mib := vf_quota(host, gpu.parent, gpu.vf_index)) is not None:
+        return Memory(mib)
     return Memory(None, "; ".join(reasons) or "no DRM node to ask")
+
+
+def vf_quota(host: Host, pf: str, index: int | None) -> int | None:
+    """Return the MiB of local memory that a PF's driver has given to a VF; None if it does not say.
+
+    xe: ``sriov_admin`` (ABI document sysfs-driver-intel-xe-sriov; ``vram_quota`` since Linux 7.1). i915, out-of-tree:
+    ``prelim_iov`` below the card, one quota for each GT. In both VFs count from 1.
+    """
+    if not pf or index is None:
+        return None
+    place = f"bus/pci/devices/{pf}"
+    try:
+        sizes = [_size(host, path) for path in _quotas(host, place, index + 1)]
+    except HostError:
+        return None
+    return sum(sizes) // _MIB if sizes and all(sizes) else None
+
+
+def _quotas(host: Host, place: str, number: int) -> Iterator[str]:
+    if host.sysfs.exists(path := f"{place}/sriov_admin/vf{number}/profile/vram_quota"):
+        yield path
+        return
+    for card in host.sysfs.listdir(f"{place}/drm"):
+        folder = f"{place}/drm/{card}/prelim_iov/vf{number}"
+        if host.sysfs.exists(folder):
+            for gt in host.sysfs.listdir(folder):
+                if host.sysfs.exists(path := f"{folder}/{gt}/lmem_quota"):
+                    yield path
+
+
+def _size(host: Host, path: str) -> int:
+    return _bytes(host.sysfs.read(path).strip()) or 0
 
 
 def _nodes(gpu: Gpu) -> Iterator[str]:

@@ -44,8 +44,8 @@ def locks(wanted: Wanted, gpu: Gpu) -> tuple[str, ...]:
 
 
 def parent(gpu: Gpu) -> str:
-    """Name the lock of a GPU's kernel driver."""
-    return gpu.bdf.replace(":", "-").replace(".", "-")
+    """Name the lock of a GPU's kernel driver: that of the PF, which its VFs share."""
+    return (gpu.parent or gpu.bdf).replace(":", "-").replace(".", "-")
 
 
 def estranged(device: PlannedDevice, gpu: Gpu) -> tuple[Taint, ...]:

@@ -155,7 +155,7 @@ CAPACITIES: tuple[Term, ...] = (
         "quantity",
         "Local memory in whole MiB. Integrated graphics have none of their own: `0`.",
         "it is not known: a card that is not on `i915` or `xe`, or whose driver tells this process nothing, and "
-        "that no xpumd knows",
+        "that no xpumd knows; of a virtual function on another driver, if that of its parent does not tell either",
     ),
     Term("millicores", "quantity", "1000 for every device whatever its size, for existing manifests."),
 )

@@ -133,9 +133,9 @@ def _own(gpu: Gpu, victims: frozenset[str]) -> Gpu:
 
 def check_published(hardware: Mapping[str, Gpu]) -> None:
     """What is there, however odd, never keeps the others from being published or given."""
-    devices = DRIVER.publish(hardware).devices
-    assert {device.name for device in devices} == set(hardware)
-    to_slices(Snapshot(1, devices), driver=DRIVER.name, features=FEATURES)
+    seen = DRIVER.publish(hardware)
+    assert {device.name for device in seen.devices} == set(hardware)
+    to_slices(Snapshot(1, seen.devices, seen.counter_sets), driver=DRIVER.name, features=FEATURES)
     for name, gpu in hardware.items():
         for cdi_class, edits in DRIVER.static_edits(gpu, "/dev").items():
             if edits:
