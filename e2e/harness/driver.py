@@ -111,9 +111,10 @@ class Driver(Release):
         return {file.stem: json.loads(file.read_text())["record"] for file in files}
 
     def held(self) -> dict[str, str]:
-        """Read which device is held, and by which claim's UID."""
+        """Read which device, or share of one (``<device>/<share id>``), is held, and by which claim's UID."""
         folder = self.data / "held"
-        return {link.name: str(link.readlink()) for link in folder.iterdir()} if folder.is_dir() else {}
+        links = (path for path in folder.rglob("*") if path.is_symlink())
+        return {str(link.relative_to(folder)): str(link.readlink()) for link in links}
 
     def specs(self, uid: str = "") -> list[Path]:
         """Name the CDI files of a claim, or of all claims."""

@@ -25,7 +25,7 @@ from dra_common.testing.knobs import MOST, Knob, KnobDriver
 DEVICES = ("a", "b", "c")
 """Each taken whole, or looked at by an administrator."""
 SHARED = "shared"
-"""A device that several claims have a share of."""
+"""A device of which one claim has all, or several have shares, as long as they have any."""
 SPLIT = "s"
 """A device that is given whole, or in 2 or 3 parts: as ``s-x2`` and ``s-x3``."""
 ALL = (*DEVICES, SHARED, SPLIT)
@@ -188,7 +188,12 @@ class World:
 
     def _must_succeed(self, ref: ClaimRef) -> bool:
         ask, holders = self.ask(ref.uid), self.bench.holds.holders()
-        taken = [holders.get((device, None if how == "whole" else how)) for device, how in ask.exclusive]
+        taken = [
+            holder
+            for device, how in ask.exclusive
+            for (held, share), holder in holders.items()
+            if held == device and (how == "whole" or share in (None, how))
+        ]
         promise = self.promises.get(ref.uid)
         return (
             not self.driver.broken
@@ -260,11 +265,14 @@ class World:
         return record if isinstance(record, ClaimRecord) else None
 
     def check_no_device_is_given_twice(self) -> None:
-        owners: dict[object, str] = {}
+        owners: dict[tuple[str, str], str] = {}
         for uid in self.promises:
             for part in self.ask(uid).exclusive:
                 assert part not in owners, f"{part} was given to {owners[part]} and to {uid}"
                 owners[part] = uid
+        for device, how in owners:
+            uids = {uid for (other, _), uid in owners.items() if other == device}
+            assert how != "whole" or len(uids) == 1, f"{device} was given whole and in shares to {uids}"
         uses = [
             use for record in self._current() for use in record.plan.uses if record.ref.uid in self.promises
         ]
@@ -356,8 +364,9 @@ class World:
 
     def reboot(self, *, power_cut: bool = False) -> None:
         """A power cut loses links that were not yet on the disk: nobody waits for them."""
-        for link in (self.root / "state/held").iterdir() if power_cut else ():
-            link.unlink()
+        for link in (self.root / "state/held").rglob("*") if power_cut else ():
+            if link.is_symlink():
+                link.unlink()
         gone = [name for name in ALL if not self.bench.knob(name).exists()]
         self.bench.reboot()
         for name in {*ALL} - {*gone}:

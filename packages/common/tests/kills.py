@@ -25,6 +25,7 @@ from goclaims import entry
 LEVEL = 5
 PAIR = ("a", "b")
 BYSTANDER = "c"
+SHARES = ("0a", "0b")
 _TRIES = 5
 FOLDERS = ("claims", "held", "hardware", "sockets", "adopted")
 
@@ -50,6 +51,7 @@ class World:
         self.claim = self.node.knob_claim("one", *PAIR, level=LEVEL)
         self.old = self.node.knob_claim("old", *PAIR)
         self.thief = self.node.knob_claim("thief", PAIR[0])
+        self.sharers = [self.node.knob_claim(f"share-{share}", *PAIR, share=share) for share in SHARES]
         self.settle()
 
     # ------------------------------------------------------------------ the driver's lives
@@ -143,9 +145,9 @@ class World:
         ends = ("json", "lock", *self.unfinished)
         assert {path.name for path in files} <= {f"{uid}.{end}" for uid in records for end in ends}
         assert {record.phase for record in records.values()} <= {Phase.PREPARED}
-        held = {path.name: str(path.readlink()) for path in (state / "held").iterdir()}
+        held = {_name(path, state / "held"): str(path.readlink()) for path in _links(state / "held")}
         assert held == {
-            planned.allocated.device: uid
+            "/".join(filter(None, (planned.allocated.device, planned.allocated.share_id))): uid
             for uid, record in records.items()
             for planned in record.plan.devices
         }
@@ -195,6 +197,18 @@ class World:
 def _visible(folder: Path) -> set[str]:
     """Names in a folder but those of sockets that a kill kept from appearing; starts remove them when they are old."""
     return {path.name for path in folder.iterdir() if not (path.name.startswith(".") and path.is_socket())}
+
+
+def _links(held: Path) -> Iterator[Path]:
+    """What is in the folder of holds and the folders in it, none of which is empty."""
+    for path in held.iterdir():
+        inside = [path] if path.is_symlink() else list(path.iterdir())
+        assert inside, f"{path} is a folder without shares"
+        yield from inside
+
+
+def _name(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder))
 
 
 @contextmanager
@@ -255,6 +269,63 @@ class Unprepare:
         world.check_disk()
         world.check_unprepared(world.claim)
         world.check_whole_life()
+
+
+class Share:
+    """A share of two devices, of which another claim has a share already, or nobody."""
+
+    by_starting = False
+
+    def __init__(self, *, first: bool) -> None:
+        self.first = first
+        self.name = "share/first" if first else "share/second"
+
+    def setup(self, world: World) -> None:
+        if not self.first:
+            world.node.prepare(world.sharers[0])
+
+    def act(self, world: World) -> None:
+        world.node.prepare(world.sharers[1])
+
+    def check(self, world: World) -> None:
+        world.check_disk()
+        check_shared(world)
+        world.check_whole_life()
+
+
+class Unshare:
+    """The way back: of one share while there is another, then of the last."""
+
+    name, by_starting = "unshare", False
+
+    def setup(self, world: World) -> None:
+        for ref in world.sharers:
+            world.node.prepare(ref)
+
+    def act(self, world: World) -> None:
+        for ref in world.sharers:
+            world.node.unprepare(ref)
+
+    def check(self, world: World) -> None:
+        world.check_disk()
+        check_shared(world)
+        world.check_whole_life()
+
+
+def check_shared(world: World) -> None:
+    """Check that both claims get their shares and keep out who wants a device whole, up to the last of them."""
+    for ref, share in zip(world.sharers, SHARES, strict=True):
+        answer = world.node.prepare(ref)
+        assert [(each.device, each.share_id) for each in answer] == [(name, share) for name in PAIR]
+        assert [each.cdi_ids for each in answer] == [
+            (f"example.com/knob={ref.uid}-{name}-{share}",) for name in PAIR
+        ]
+        assert world.node.resolve(answer).device_nodes.keys() == {f"/dev/{name}" for name in PAIR}
+    for ref in world.sharers:
+        assert "device a is held by claim default/share-" in world.refusal(world.thief)
+        world.check_disk()
+        world.node.unprepare(ref)
+    world.check_disk()
 
 
 class Reprepare:

@@ -98,7 +98,7 @@ def no_hold(node: Node) -> None:
 
 
 def no_share(node: Node) -> None:
-    node.at(f"state/held/d@{SHARE}").unlink()
+    node.at(f"state/held/d/{SHARE}").unlink()
 
 
 def orphans_hold_in_the_way(node: Node) -> None:
@@ -149,6 +149,11 @@ def cdi_of_a_class_too_many(node: Node) -> None:
     node.at("cdi/example.com-spy_uid-one.json").write_text("{}")
 
 
+def no_share_left(node: Node) -> None:
+    node.at("state/held/e").mkdir()
+    os.utime(node.at("state/held/e"), (0, 0))
+
+
 def set_aside_by_mistake(node: Node) -> None:
     node.records.set_aside("uid-one")
 
@@ -169,6 +174,7 @@ MENDED: dict[Callable[[Node], None], list[Kind]] = {
     wrong_cdi: [Kind.CDI_WRONG],
     damaged_cdi: [Kind.CDI_WRONG],
     cdi_of_a_class_too_many: [Kind.CDI_WRONG],
+    no_share_left: [Kind.TEMPORARY],
     set_aside_by_mistake: [Kind.SET_ASIDE],
 }
 
@@ -257,6 +263,26 @@ def test_two_claims_with_one_device_are_left_to_people(node: Node) -> None:
     assert node.files() == before
 
 
+@pytest.mark.parametrize("mine", [None, SHARE])
+def test_a_device_that_one_claim_has_whole_and_another_a_share_of_is_left_to_people(
+    node: Node, mine: str | None
+) -> None:
+    """The records say both; the disk can say only one."""
+    device, share = ("a", SHARE) if mine is None else ("d", None)
+    record = node.records.load("uid-one")
+    assert record is not None
+    wanted = replace(record.plan.devices[0].allocated, device=device, share_id=share)
+    plan = replace(record.plan, devices=(replace(record.plan.devices[0], allocated=wanted),))
+    node.records.save(
+        replace(record, ref=ClaimRef("default", "rival", "uid-rival"), phase=Phase.PREPARING, plan=plan)
+    )
+    before = node.files()
+    repaired = node.repair()
+    assert repaired.mended == ()
+    assert sorted(kinds(repaired.left)) == [Kind.HOLD_TAKEN, Kind.UNFINISHED_CLAIM]
+    assert node.files() == before
+
+
 def test_a_record_whose_devices_somebody_else_has_by_now_is_not_restored(node: Node) -> None:
     node.records.set_aside("uid-one")
     node.at("state/held/a").unlink()
@@ -324,7 +350,7 @@ def test_a_claim_that_another_process_works_on_is_neither_judged_nor_touched(nod
         assert (kinds(report.findings), report.busy) == ([Kind.HOLD_MISSING], ("uid-one",))
         repaired = node.repair()
     assert (kinds(repaired.mended), repaired.busy) == ([Kind.HOLD_MISSING], ("uid-one",))
-    assert node.files().keys() - before.keys() == {str(node.at(f"state/held/d@{SHARE}"))}
+    assert node.files().keys() - before.keys() == {str(node.at(f"state/held/d/{SHARE}"))}
     assert node.repair().left == ()
 
 

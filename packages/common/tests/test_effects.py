@@ -21,7 +21,7 @@ from dra_common.kubelet.sockets import put_in_place
 PACKAGES = [path for path in Path(__file__).parents[2].glob("*/src/*") if path.is_dir()]
 """Every driver's, also those to come."""
 
-BESIDE = ("testing", "simulate", "demo.py")
+BESIDE = ("testing", "simulate", "demo.py", "demo/", "benchmark.py")
 """Not the product: what imitates the world around it. ``simulate/client.py`` is the product's way to that world."""
 
 CHANGES_OF_OS = {
@@ -47,6 +47,7 @@ ALLOWED = {
     ("cli/__init__.py", "open"): "standard output becomes /dev/null when its reader has gone",
     ("host/real.py", "open"): "a device node is asked by ioctl; the questions change nothing",
     ("pci/bus.py", "bind"): "a kernel driver is bound by a write to sysfs, which is counted there",
+    ("prepare.py", "bind"): "the same, of a whole plan",
     ("kubelet/health.py", "add_insecure_port"): "a TCP port leaves nothing behind",
 }
 

@@ -143,6 +143,35 @@ def test_shares_of_one_device_are_held_and_answered_apart(bench: Bench) -> None:
     assert len(bench.holds.holders()) == 2
 
 
+@pytest.mark.scenario(29, 35)
+def test_who_wants_a_device_whole_waits_for_the_last_share_of_it(bench: Bench) -> None:
+    one = bench.claim("one", {"device": "a", "shareID": "0a"}, {"device": "a", "shareID": "0b"})
+    two = bench.claim("two", {"device": "a", "shareID": "0c"})
+    whole = bench.claim("whole", "a")
+    answers = [bench.engine.prepare(ref, soon()) for ref in (one, two)]
+    assert [[each.share_id for each in answer] for answer in answers] == [["0a", "0b"], ["0c"]]
+    for ref in (one, two):
+        with pytest.raises(DeviceHeld, match=f"device a is held by claim default/{ref.name}"):
+            bench.engine.prepare(whole, soon())
+        bench.engine.unprepare(ref, soon())
+        assert not [name for name in bench.leftovers() if "whole" in name]
+    assert bench.leftovers() == []
+    assert bench.engine.prepare(whole, soon())
+    with pytest.raises(DeviceHeld, match="device a is held by claim default/whole"):
+        bench.engine.prepare(two, soon())
+    bench.engine.unprepare(whole, soon())
+    assert bench.leftovers() == []
+
+
+def test_a_claim_cannot_have_a_device_whole_and_a_share_of_it(bench: Bench) -> None:
+    """No scheduler allocates that."""
+    for first, second in (({}, {"shareID": "0a"}), ({"shareID": "0a"}, {})):
+        ref = bench.claim("one", {"device": "a", **first}, {"device": "a", **second})
+        with pytest.raises(StateError, match="cannot have a share of a and all of it"):
+            bench.engine.prepare(ref, soon())
+        assert bench.leftovers() == []
+
+
 @pytest.mark.scenario(25, 26)
 @pytest.mark.parametrize(
     ("change", "error", "says"),

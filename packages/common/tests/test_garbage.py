@@ -319,6 +319,7 @@ def test_orphans_are_removed_while_the_driver_serves(node: Node) -> None:
     node.bench.specs.write("uid-x", {"knob": {"uid-x-b": ContainerEdits(env=("KNOB=1",))}})
     node.bench.holds.take("b", None, "uid-y")
     (node.bench.root / "state/claims/uid-w.json.tmp").write_text("{")
+    (node.bench.root / "state/held/c").mkdir()
     node.passes()
     assert node.bench.leftovers() == kept
     assert node.done("orphan") == 3

@@ -24,7 +24,9 @@ from kills import (
     Recover,
     Reprepare,
     Scenario,
+    Share,
     Unprepare,
+    Unshare,
     World,
     call_error,
     play,
@@ -38,6 +40,7 @@ LONG = 1800 if ALL else 300
 
 WHOLE = (Prepare(), Unprepare())
 SAMPLED = (Reprepare(), Recover(Prepare()), Recover(Unprepare()), Publish(), Adopt())
+SHARES = (Share(first=True), Share(first=False), Unshare())
 CALLS = (*WHOLE, SAMPLED[0])
 STARTS = SAMPLED[1:] if ALL else SAMPLED[1:4]
 """Starts that are made to fail; an adoption that fails is tried again after five seconds, each time."""
@@ -51,7 +54,7 @@ Report = Callable[[str, object], None]
 def points(scenario: Scenario, step: int) -> Iterator[int]:
     """The changes at which something happens, for ever."""
     step = _EACH if ALL else step
-    return count(1 + (*WHOLE, *SAMPLED).index(scenario) % step, step)
+    return count(1 + (*WHOLE, *SAMPLED, *SHARES).index(scenario) % step, step)
 
 
 def errnos(at: int) -> tuple[int, ...]:
@@ -104,7 +107,7 @@ def kill_everywhere(
 
 @pytest.mark.timeout(LONG)
 @pytest.mark.parametrize("kind", ["kill-before", "kill-after"])
-@pytest.mark.parametrize("scenario", [*WHOLE, *SAMPLED], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [*WHOLE, *SAMPLED, *SHARES], ids=lambda scenario: scenario.name)
 def test_killed_at_any_change_nothing_is_lost_and_nothing_is_left(
     place: World, scenario: Scenario, kind: Kind, record_property: Report
 ) -> None:

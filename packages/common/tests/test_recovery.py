@@ -190,6 +190,8 @@ def test_orphans_of_unknown_claims_are_removed(bench: Bench) -> None:
     bench.holds.take("a", None, "uid-y")
     (bench.root / "state/claims/uid-z.lock").write_text("")
     (bench.root / "state/claims/uid-w.json.tmp").write_text("{")
+    (bench.root / "state/held/b").mkdir()
+    bench.holds.take("c", "0a", "uid-y")
     assert sorted(bench.recover().orphans) == ["uid-w", "uid-x", "uid-y", "uid-z"]
     assert bench.leftovers() == []
 

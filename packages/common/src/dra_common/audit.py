@@ -109,7 +109,7 @@ class Audit(Generic[H]):
         """Look at everything. Raises StateError only if the folders cannot be listed."""
         seen = self.seen()
         suspects = [uid for uid in sorted(seen.uids()) if any(self.look(uid, seen))]
-        findings, busy = list(self._strays()), list[str]()
+        findings, busy = [*self._strays(), *self.look("", seen)], list[str]()
         for uid in suspects:
             found = self._certain(uid)
             findings.extend(found or ())
@@ -148,9 +148,14 @@ class Audit(Generic[H]):
         )
 
     def look(self, uid: str, seen: _Seen | None = None) -> Iterator[Finding]:
-        """Say what is wrong with one claim. Raises StateError only if the folders cannot be listed."""
+        """Say what is wrong with one claim, or with what is no claim's (an empty ``uid``).
+
+        Raises StateError only if the folders cannot be listed.
+        """
         seen = seen or self.seen()
-        if not is_uid(uid):
+        if not uid:
+            yield from self._emptied()
+        elif not is_uid(uid):
             yield from self._not_a_claim(uid, seen)
         elif seen.belongs_to_nobody(uid):
             yield from self._orphan(uid, seen)
@@ -191,7 +196,7 @@ class Audit(Generic[H]):
     def _holds(self, record: ClaimRecord, seen: _Seen) -> Iterator[Finding]:
         uid, wanted = record.ref.uid, held_by(record)
         for key in wanted:
-            holder = seen.holders.get(key)
+            holder = seen.holders.get(key) or _in_the_way(key, seen.holders)
             if holder is None or (holder != uid and (not is_uid(holder) or seen.belongs_to_nobody(holder))):
                 text = f"device {_shown(key)} of claim {record.ref} is not held"
                 yield Finding(Kind.HOLD_MISSING, uid, text, _REPAIR, partial(self._take, key, record))
@@ -296,6 +301,11 @@ class Audit(Generic[H]):
             cure = "this driver never reads it: move it away"
             yield Finding(Kind.STRAY, "", f"{path} is not a file of this driver", cure)
 
+    def _emptied(self) -> Iterator[Finding]:
+        for device in self.state.holds.emptied():
+            text = f"device {device} has a folder of shares and no share"
+            yield Finding(Kind.TEMPORARY, "", text, _REPAIR, self.state.holds.tidy)
+
     @contextmanager
     def _shared(self, uid: str) -> Iterator[Callable[[], bool]]:
         if not is_uid(uid):
@@ -313,6 +323,13 @@ def held_by(record: ClaimRecord) -> tuple[Key, ...]:
     """Return what a claim has to hold: all its devices but those that an administrator only looks at."""
     allocated = (planned.allocated for planned in record.plan.devices)
     return tuple((each.device, each.share_id) for each in allocated if not each.admin_access)
+
+
+def _in_the_way(key: Key, holders: Mapping[Key, str]) -> str | None:
+    """Return who has a device whole of which this is a share, or a share of a device that is wanted whole."""
+    device, share = key
+    others = (uid for (name, part), uid in holders.items() if name == device and (part is None or not share))
+    return next(others, None)
 
 
 def _shown(key: Key) -> str:

@@ -146,6 +146,7 @@ class Collector(Generic[H]):
                 return
             with self._guarded(uid) as pause:
                 self._look(uid, pause)
+        self.state.holds.tidy()
 
     def _run(self) -> None:
         pause = min(self.period, _FIRST)

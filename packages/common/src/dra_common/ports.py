@@ -319,10 +319,16 @@ class Records(Protocol):
 
 
 class Holds(Protocol):
-    """``held/<device>[@<share id>]``, a symbolic link to the UID of the claim that has it."""
+    """``held/<device>[/<share id>]``, a symbolic link to the UID of the claim that has the device, or a share of it.
+
+    A device is held whole or in shares, never both; many shares of it are held at once.
+    """
 
     def take(self, device: str, share_id: str | None, uid: str) -> str:
-        """Hold for ``uid``; returns the UID that holds it now: ``uid`` on success, another claim's if it is taken."""
+        """Hold for ``uid``; returns the UID that holds it now: ``uid`` on success, another claim's if it is taken.
+
+        Raises StateError, also for a claim that has the same device in the other way.
+        """
 
     def release(self, device: str, share_id: str | None, uid: str) -> None:
         """Let go, if and only if the link names ``uid``."""
@@ -335,6 +341,12 @@ class Holds(Protocol):
 
     def strays(self) -> tuple[str, ...]:
         """Paths in the folder that are no holds. Raises StateError."""
+
+    def emptied(self) -> tuple[str, ...]:
+        """Devices whose last share is long gone, but not its folder: a crash came between. Raises StateError."""
+
+    def tidy(self) -> None:
+        """Remove what is left of devices whose last share is gone; at any time. Raises StateError."""
 
 
 class Parents(Protocol):

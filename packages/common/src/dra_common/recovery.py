@@ -132,6 +132,10 @@ class Recovery(Generic[H]):
             self.state.shared.finish()
         except DraError as error:
             _log.warning("unfinished CDI files stay: %s", error)
+        try:
+            self.state.holds.tidy()
+        except DraError as error:
+            _log.warning("empty folders of holds stay: %s", error)
 
 
 def orphan_uids(state: State, locked: frozenset[str], modes: Modes) -> frozenset[str]:

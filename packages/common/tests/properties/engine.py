@@ -1,7 +1,7 @@
 """A stateful machine: whatever befalls a node, in whatever order, the claim engine keeps what it promised.
 
-No device in two exclusive claims; an answer never changes; everything returned resolves; nothing is left after the last
-unprepare.
+No device in two exclusive claims, or in one and in shares of others; an answer never changes; everything returned
+resolves; nothing is left after the last unprepare.
 """
 
 from __future__ import annotations
@@ -36,20 +36,25 @@ BREAKS = ("apply", "revert", "bug:apply", "bug:revert", "bug:edits", "bug:discov
 devices = st.sampled_from(DEVICES)
 everything = st.sampled_from(ALL)
 parts = st.lists(
-    st.tuples(devices, st.sampled_from(("whole", "whole", "whole", "admin"))),
+    st.tuples(st.sampled_from((*DEVICES, SHARED)), st.sampled_from(("whole", "whole", "whole", "admin"))),
     min_size=1,
     max_size=3,
     unique_by=lambda part: part[0],
 )
 whole_asks = st.builds(Ask, parts.map(tuple), st.sampled_from((5, 5, 7, 0, 11)))
-share_asks = st.builds(Ask, st.sampled_from((((SHARED, "0a"),), ((SHARED, "0b"),))))
+share_asks = st.builds(
+    Ask, st.sampled_from((((SHARED, "0a"),), ((SHARED, "0b"),), ((SHARED, "0c"), (SHARED, "0d"))))
+)
+only_shared = st.builds(Ask, st.just(((SHARED, "whole"),)), st.sampled_from((5, 0)))
 split_asks = st.builds(
     lambda device, share: Ask(((device, "whole" if device == SPLIT else share),)),
     st.sampled_from((SPLIT, f"{SPLIT}-x2", f"{SPLIT}-x2", f"{SPLIT}-x3")),
     st.sampled_from(("1a", "1b", "1c")),
 )
 asks = st.lists(
-    st.one_of(whole_asks, whole_asks, share_asks, split_asks, split_asks), min_size=2, max_size=3
+    st.one_of(whole_asks, whole_asks, share_asks, share_asks, only_shared, split_asks, split_asks),
+    min_size=2,
+    max_size=3,
 ).map(tuple)
 numbers, instances, moments = st.integers(0, 2), st.integers(0, 1), st.integers(1, 25)
 operations = st.tuples(st.sampled_from(OPERATIONS), numbers, instances)

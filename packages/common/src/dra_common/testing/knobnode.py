@@ -93,12 +93,22 @@ class KnobNode(SimulatedNode):
         """Return the device's node in this boot."""
         return self.machine / "dev" / (self.machine / "sys/nodes" / device).read_text().strip()
 
-    def knob_claim(self, name: str, *devices: str, level: int = 0) -> ClaimRef:
-        """Create a claim that has these devices, allocated past the scheduler; ``level`` is what they are set to."""
+    def knob_claim(self, name: str, *devices: str, level: int = 0, share: str = "") -> ClaimRef:
+        """Create a claim that has these devices, allocated past the scheduler.
+
+        ``level`` is what they are set to; with ``share``, a share id, the claim has this share of each.
+        """
         request = {"name": "r", "exactly": {"deviceClassName": DRIVER}}
         ref = self.create_claim(name, {"devices": {"requests": [request]}})
         results = [
-            {"request": "r", "driver": DRIVER, "pool": self.name, "device": device} for device in devices
+            {
+                "request": "r",
+                "driver": DRIVER,
+                "pool": self.name,
+                "device": device,
+                **({"shareID": share} if share else {}),
+            }
+            for device in devices
         ]
         stored: dict[str, Any] = {**(self.api.get("ResourceClaim", name, ref.namespace) or {})}
         allocated = {"devices": {"results": results, "config": [config(level)] if level else []}}
