@@ -18,7 +18,7 @@ from docs_markdown import arguments, block, code, literal, paragraphs, rst_table
 from dra_common import app, garbage, lifecycle
 from dra_common.cli import compatibility, create
 from dra_common.definition import Definition
-from dra_common.driver import Driver
+from dra_common.driver import AdminOnly, ConfigKind, Driver
 from dra_common.model import Phase
 from dra_common.policy import PolicyKind, schema
 from dra_common.simulate import control, profile
@@ -185,6 +185,36 @@ def config_fields(kind: PolicyKind) -> str:
 
 def _meanings(part: Mapping[str, Any]) -> Mapping[str, str]:
     return {name: field.get("description", "") for name, field in part["properties"].items()}
+
+
+# --------------------------------------------------------------------------- the configuration of claims
+
+
+def opaque_fields(kind: ConfigKind) -> str:
+    """Return a table of the fields of one opaque kind."""
+    properties, told = opaque_schema(kind)["properties"], arguments(kind.model)
+    rows = []
+    for name, field in kind.model.model_fields.items():
+        shown = properties[field.alias or name]
+        admin = any(isinstance(mark, AdminOnly) for mark in field.metadata)
+        who = "DeviceClass only" if admin else "everybody"
+        rows.append(
+            (code(field.alias or name), _value(shown), _field_default(name, shown, ()), told[name], who)
+        )
+    return table((f"field of {code(kind.kind)}", "value", "default", "meaning", "who may set it"), rows)
+
+
+def opaque_schema(kind: ConfigKind) -> dict[str, Any]:
+    """Return the JSON schema (2020-12) of ``parameters`` of one opaque kind."""
+    found = kind.model.model_json_schema(by_alias=True)
+    head = {"apiVersion": {"const": kind.api_version}, "kind": {"const": kind.kind}}
+    told = arguments(kind.model)
+    for name, field in kind.model.model_fields.items():
+        part = found["properties"][field.alias or name]
+        part.pop("title", None)
+        part["description"] = told[name]
+    body = {"description": sentence(kind.model), "properties": {**head, **found["properties"]}}
+    return {**found, **body, "required": list(head)}
 
 
 # --------------------------------------------------------------------------- the simulated machine

@@ -24,6 +24,7 @@ from dra_common.records import FileRecords, claims_folder
 from dra_common.simulate import SimulatedHost, Simulator, find_profile, list_profiles
 from dra_common.testing.bench import Bell, FakeClaims
 from gpu_driver.__main__ import DEFINITION
+from gpu_driver.config import KIND as CLAIM
 from gpu_driver.driver import NAME, GpuDriver
 from gpu_driver.policy import KIND
 from gpu_driver.products import PRODUCTS
@@ -42,6 +43,16 @@ def config_fields() -> str:
 def config_schema() -> str:
     """Return the JSON schema of the configuration file."""
     return f"{json.dumps(schema(KIND), indent=2)}\n"
+
+
+def claim_fields() -> str:
+    """Return the fields of what a claim may ask for."""
+    return docs_common.opaque_fields(CLAIM)
+
+
+def claim_schema() -> str:
+    """Return the JSON schema of what a claim may ask for."""
+    return f"{json.dumps(docs_common.opaque_schema(CLAIM), indent=2)}\n"
 
 
 def claims_policy() -> str:

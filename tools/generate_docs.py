@@ -33,6 +33,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "gpu-attributes": docs_gpu.attributes,
     "gpu-capacities": docs_gpu.capacities,
     "gpu-chart-values": docs_chart.gpu_values,
+    "gpu-claim-config": docs_gpu.claim_fields,
     "gpu-config": docs_gpu.config_fields,
     "gpu-commands": docs_gpu.commands,
     "gpu-details": docs_gpu.details,
@@ -54,6 +55,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
 }
 
 FILES: Mapping[str, Callable[[str], str]] = {
+    "docs/user/gpu-claim-config.schema.json": lambda _: docs_gpu.claim_schema(),
     "docs/user/gpu-driver-config.schema.json": lambda _: docs_gpu.config_schema(),
     "deployments/gpu-driver/chart/templates/claims.yaml": lambda _: docs_gpu.claims_policy(),
     "deployments/gpu-driver/chart/values.schema.json": docs_chart.with_gpu_config,

@@ -18,11 +18,12 @@ class GpuConfig(OpaqueParameters):
     """How the container uses its GPU.
 
     Args:
-        binding: ``drm`` for the kernel's own driver, ``vfio`` for a virtual machine; by default as the DeviceClass is
-            named.
-        iommu: with VFIO, the nodes of groups, those of IOMMUFD, or both as far as the kernel has them.
+        binding: ``drm`` for the kernel's own driver, ``vfio`` for a virtual machine; by default DRM, but VFIO in the
+            class ``gpu-vfio.intel.com``.
+        iommu: with VFIO, the nodes of IOMMU groups, those of IOMMUFD, or both as far as the kernel has them.
         keep_binding: the kernel driver stays as it is when the claim is gone, instead of the one found before.
-        allow_shared_group: VFIO although other devices are in the same IOMMU group, which then are not isolated.
+        allow_shared_group: VFIO although other devices are in the same IOMMU group, which the virtual machine could
+            then reach.
     """
 
     model_config = ConfigDict(alias_generator=to_camel)
