@@ -395,13 +395,20 @@ Producer = Callable[[Path], str]
 
 
 def refused(
-    gpu: str, *, manage: bool = True, binding: Literal["drm", "vfio"] = "drm", **changes: Any
+    gpu: str,
+    *,
+    manage: bool = True,
+    binding: Literal["drm", "vfio"] = "drm",
+    reset: Literal["flr", "none"] = "none",
+    **changes: Any,
 ) -> Producer:
     """What a claim for this GPU is told when these facts of it are different."""
 
     def produce(root: Path) -> str:
         with Simulator(SIMULATION, find_profile(SIMULATION, "unbound-and-vfio"), root):
-            wanted = Wanted(Allocated("gpu", "node-1", gpu), {"GpuConfig": GpuConfig(binding=binding)})
+            wanted = Wanted(
+                Allocated("gpu", "node-1", gpu), {"GpuConfig": GpuConfig(binding=binding, reset=reset)}
+            )
             found = DRIVER.discover(SimulatedHost(root), only=[gpu]).hardware
             hardware = DRIVER.examine([wanted], found, SimulatedHost(root))
         altered = {gpu: replace(hardware[gpu], **changes)}
@@ -410,6 +417,17 @@ def refused(
         return str(caught.value)
 
     return produce
+
+
+def same_name(root: Path) -> str:
+    """What a claim is told whose two GPUs are to have one name."""
+    with Simulator(SIMULATION, find_profile(SIMULATION, "two-gpus"), root):
+        hardware = DRIVER.discover(SimulatedHost(root)).hardware
+    config = {"GpuConfig": GpuConfig.model_validate({"renderNode": "renderD128"})}
+    wanted = [Wanted(Allocated("gpu", "node-1", name), config) for name in hardware]
+    with pytest.raises(DeviceRefused) as caught:
+        DRIVER.plan(wanted, hardware, {})
+    return str(caught.value)
 
 
 def problem(part: str, damage: str = "") -> Producer:
@@ -452,6 +470,10 @@ PRODUCERS: Mapping[str, Producer] = {
     "device <device> cannot be prepared for DRM: <driver> is bound to it, but made no DRM card": refused(
         "0000-25-00-0-0xe212"
     ),
+    "device <device> cannot be prepared with a reset afterwards: it has no function level reset": refused(
+        _B60, reset="flr", around=Surroundings()
+    ),
+    "device <device> cannot be prepared as <name>: in the same request <other> has this name": same_name,
     "<address>: bound to <driver>, but there is no DRM card: see the kernel log for why it did not start": problem(
         "no DRM card"
     ),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from gpu_driver.config import GpuConfig
 from gpu_driver.device import Gpu, Surroundings
 from gpu_driver.products import product
 from gpu_trees import SysTree
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 FLEX = Gpu(
     "0000:4d:00.0",
@@ -278,3 +279,114 @@ def test_a_device_that_lost_its_nodes_since_the_plan_is_refused() -> None:
 def test_static_edits_are_those_of_a_claim() -> None:
     assert prepare.static_edits(FLEX, "/dev") == prepare.edits(planned(FLEX, admin=True), FLEX, "/dev")
     assert prepare.static_edits(B60, "/dev") == prepare.edits(planned(B60), B60, "/dev")
+
+
+# --------------------------------------------------------------------------- nodes and names
+
+
+def nodes(device: PlannedDevice, gpu: Gpu) -> dict[str, str | None]:
+    edits = prepare.edits(device, gpu, "/dev")["gpu"]
+    return {node.path: node.host_path for node in edits.device_nodes}
+
+
+def test_only_the_nodes_that_are_wanted_and_their_links() -> None:
+    render = planned(FLEX, nodes=("render",))
+    assert (render.options, render.undo) == ({"nodes": ["render"]}, None)
+    assert nodes(render, FLEX) == {"/dev/dri/renderD128": "/dev/dri/renderD128"}
+    mounts = prepare.edits(render, FLEX, "/dev")["gpu"].mounts
+    assert [mount.container_path for mount in mounts] == ["/dev/dri/by-path/pci-0000:4d:00.0-render"]
+    card = planned(FLEX, nodes=("card",))
+    assert list(nodes(card, FLEX)) == ["/dev/dri/card1"]
+    assert "renderNode" not in prepare.metadata(card, FLEX)
+    assert planned(FLEX, nodes=("render", "card", "card")).options is None
+
+
+def test_the_render_node_has_the_name_that_was_asked_for() -> None:
+    device = planned(B60, renderNode="renderD128")
+    assert device.options == {"renderNode": "renderD128"}
+    assert nodes(device, B60) == {
+        "/dev/dri/card2": "/dev/dri/card2",
+        "/dev/dri/renderD128": "/dev/dri/renderD129",
+    }
+    assert prepare.metadata(device, B60)["renderNode"] == "/dev/dri/renderD128"
+    assert prepare.metadata(planned(B60), B60)["renderNode"] == "/dev/dri/renderD129"
+
+
+def test_a_gpu_without_a_render_node_has_none_to_give() -> None:
+    gpu = replace(B60, render="")
+    for config in ({"nodes": ("render",)}, {"renderNode": "renderD128"}):
+        with pytest.raises(DeviceRefused, match="cannot be given by its render node: xe made no render node"):
+            prepare.edits(planned(gpu, **config), gpu, "/dev")
+
+
+def test_a_name_for_what_is_not_wanted_is_refused() -> None:
+    with pytest.raises(DeviceRefused, match="as renderD128: `nodes` leaves its render node out"):
+        planned(B60, nodes=("card",), renderNode="renderD128")
+
+
+def named(gpu: Gpu, request: str, **more: Any) -> Wanted:
+    item = wanted(gpu, renderNode="renderD128", **more)
+    return replace(item, allocated=replace(item.allocated, request=request))
+
+
+def test_two_gpus_of_a_request_cannot_have_one_name() -> None:
+    gpus = hardware(FLEX, B60)
+    with pytest.raises(
+        DeviceRefused, match=f"device {B60.name} cannot be prepared as renderD128: in the same"
+    ):
+        prepare.plan([named(FLEX, "r/a"), named(B60, "r/b")], gpus, manage=True)
+    for items in ([named(FLEX, "one"), named(B60, "two")], [named(FLEX, "r"), named(B60, "r", admin=True)]):
+        assert len(prepare.plan(items, gpus, manage=True).devices) == 2
+
+
+def test_a_virtual_machine_has_no_nodes_of_drm_to_choose() -> None:
+    gpu = replace(VFIO, around=AROUND)
+    assert vfio(gpu, nodes=("render",), renderNode="renderD128").options == {"iommu": "both"}
+    assert "renderNode" not in prepare.metadata(vfio(gpu), gpu)
+
+
+@pytest.mark.parametrize(
+    "config", [{"nodes": []}, {"nodes": ["mei"]}, {"renderNode": "card0"}, {"renderNode": "renderD127"}]
+)
+def test_what_no_node_is_called(config: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        GpuConfig.model_validate_json(json.dumps(config))
+
+
+# --------------------------------------------------------------------------- reset
+
+RESETTABLE = replace(B60, around=replace(AROUND, resets=("flr", "bus")))
+
+
+def test_a_reset_is_planned_for_the_end_and_needs_the_lock_from_the_beginning() -> None:
+    device = planned(RESETTABLE, reset="flr")
+    same = {"driver": "xe", "override": ""}
+    assert device.undo == {"before": same, "after": same, "keep": False, "reset": "flr"}
+    assert device.parents == prepare.locks(wanted(B60, reset="flr"), B60) == ("0000-18-00-0",)
+    assert planned(RESETTABLE, reset="none").undo is None
+    assert planned(RESETTABLE, reset="flr", admin=True).undo is None
+
+
+def test_a_reset_goes_with_a_change_of_the_kernel_driver() -> None:
+    gpu = replace(RESETTABLE, iommu_group="14")
+    undo = vfio(gpu, reset="flr").undo
+    assert undo is not None
+    assert (undo["before"], undo["reset"]) == ({"driver": "xe", "override": ""}, "flr")
+
+
+@pytest.mark.parametrize(
+    ("around", "manage", "why"),
+    [
+        (AROUND, True, "it has no function level reset"),
+        (replace(AROUND, resets=("bus",)), True, "it has no function level reset"),
+        (
+            replace(AROUND, resets=("flr",), vfs=2),
+            True,
+            "it has 2 virtual functions, which a reset would end",
+        ),
+        (replace(AROUND, resets=("flr",)), False, "its kernel driver would have to let go of it"),
+    ],
+)
+def test_what_cannot_be_reset_is_not_given(around: Surroundings, why: str, *, manage: bool) -> None:
+    with pytest.raises(DeviceRefused, match=f"cannot be prepared with a reset afterwards: {why}"):
+        planned(replace(B60, around=around), reset="flr", manage=manage)

@@ -12,7 +12,7 @@ from dra_common.model import ClaimRef
 from dra_common.simulate import ControlClient, SimulatedHost
 from dra_common.testing.killer import Killer
 from dra_common.testing.mortal import Orders
-from dra_common.testing.node import SimulatedNode
+from dra_common.testing.node import PrepareFailed, SimulatedNode
 from dra_common.testing.waiting import wait_until
 from gpu_nodes import allocated, assert_no_surprise, control, machine_only, put_status, running, taints, write
 
@@ -234,11 +234,22 @@ def hardware_changes(killer: Killer, ref: ClaimRef) -> list[int]:
 
 def test_a_failure_in_the_middle_gives_all_back(killer: Killer) -> None:
     node, ref = killer.node, vfio(killer.node, "vm", FLEX, B60)
-    for at in hardware_changes(killer, ref):
+
+    def failed(at: int) -> bool:
+        """Whether it was the hardware that failed, and not a slice that was just being written for the claim before."""
         killer.order(Orders("fail", at, errno.EIO))
-        assert "(EIO)" in node.refusal(ref)
+        try:
+            node.prepare(ref)
+            said = ""
+            node.unprepare(ref)
+        except PrepareFailed as error:
+            said = str(error)
         assert both(node) == FOUND
         assert node.leftovers() == []
+        return "(EIO)" in said
+
+    for at in hardware_changes(killer, ref):
+        wait_until(lambda at=at: failed(at), "the hardware to fail")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("kind", ["kill-before", "kill-after"])
@@ -268,3 +279,71 @@ def test_after_a_reboot_the_claim_gets_its_gpu_through_vfio_again(node: Simulate
     assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
     node.unprepare(ref)
     assert bound(node, FLEX_BDF) == ("i915", "(null)")
+
+
+# --------------------------------------------------------------------------- nodes, names, resets
+
+
+def test_a_container_finds_its_gpu_under_the_name_that_it_knows(node: SimulatedNode) -> None:
+    ref = claim(node, "encoder", B60, renderNode="renderD128", nodes=["render"])
+    edits = node.resolve(node.prepare(ref))
+    assert list(edits.device_nodes) == ["/dev/dri/renderD128"]
+    assert str(edits.device_nodes["/dev/dri/renderD128"]["hostPath"]).endswith("/dev/dri/renderD129")
+    node.kill_driver()
+    for path in node.cdi.iterdir():
+        path.unlink()
+    node.start_driver()
+    assert node.resolve(node.prepare(ref)).device_nodes == edits.device_nodes, "the record knows the name"
+    node.unprepare(ref)
+    assert node.leftovers() == []
+
+
+def test_only_an_administrator_has_a_gpu_reset(node: SimulatedNode) -> None:
+    assert "reset may be set in the DeviceClass only" in node.refusal(claim(node, "user", B60, reset="flr"))
+
+
+def resetting(node: SimulatedNode, name: str, **more: Any) -> ClaimRef:
+    return claim(node, name, B60, source="FromClass", reset="flr", **more)
+
+
+@pytest.mark.parametrize("binding", ["drm", "vfio"])
+def test_a_gpu_is_reset_between_tenants_while_no_kernel_driver_has_it(binding: str) -> None:
+    with machine_only("two-gpus") as node:
+        log = node.root / "changes.txt"
+        node.start_driver(mortal=[f"--count={log}"])
+        node.wait_published()
+        ref = resetting(node, "tenant", binding=binding)
+        assert given(node, ref)
+        node.unprepare(ref)
+        done = [
+            line.split()[-1].rpartition("/")[2]
+            for line in log.read_text().splitlines()
+            if " hardware " in line
+        ]
+        assert done.count("reset") == 1
+        at = done.index("reset")
+        assert done[at - 1] == "unbind"
+        assert "bind" in done[at + 1 :]
+        assert bound(node, B60_BDF) == ("xe", "(null)")
+        assert [path for path in given(node, allocated(node, "next", B60)) if "render" in path]
+
+
+def test_a_gpu_that_was_not_reset_is_nobodys_until_it_is(node: SimulatedNode) -> None:
+    ref = resetting(node, "tenant")
+    node.prepare(ref)
+    write(node, f"bus/pci/devices/{B60_BDF}/reset_method", "\n")
+    with pytest.raises(PrepareFailed, match="reset"):
+        node.unprepare(ref)
+    node.wait(lambda: "revert-failed" in taints(node, B60), "the taint")
+    assert "held by claim" in node.refusal(allocated(node, "next", B60))
+    write(node, f"bus/pci/devices/{B60_BDF}/reset_method", "default")
+    node.unprepare(ref)
+    assert bound(node, B60_BDF) == ("xe", "(null)")
+    node.wait(lambda: not taints(node, B60), "the end of the taint")
+    assert node.leftovers() == []
+
+
+def test_a_gpu_that_cannot_be_reset_is_not_given(node: SimulatedNode) -> None:
+    write(node, f"bus/pci/devices/{B60_BDF}/reset_method", "bus")
+    assert "it has no function level reset" in node.refusal(resetting(node, "tenant"))
+    assert node.leftovers() == []

@@ -21,6 +21,8 @@ from gpu_driver.facts import DRIVERS, PCI_DEVICES
 
 _BRIDGE = "0x06"
 """PCI base class of bridges, which may be in a group with anything (kernel document vfio)."""
+FLR = "flr"
+"""Function level reset, as ``reset_method`` calls it (ABI document sysfs-bus-pci)."""
 _STOP = "end the virtual machine"
 _MANAGE = "allow it to change kernel drivers (--manage-binding), or bind it to {driver} by hand"
 
@@ -37,7 +39,15 @@ def survey(host: Host, gpu: Gpu) -> Gpu:
     candidates = (*DRM_DRIVERS, *VFIO_DRIVERS)
     loaded = frozenset(name for name in candidates if host.sysfs.exists(f"{DRIVERS}/{name}"))
     vfs = len(look(host.sysfs, gpu.bdf).vfs)
-    return replace(gpu, around=Surroundings(override, _neighbours(host, gpu), loaded, vfs))
+    resets = _resets(host, gpu)
+    return replace(gpu, around=Surroundings(override, _neighbours(host, gpu), loaded, vfs, resets))
+
+
+def _resets(host: Host, gpu: Gpu) -> tuple[str, ...]:
+    """Return the methods that are on; the file is there since Linux 5.15, and if there is any method."""
+    with suppress(HostNotFound):
+        return tuple(host.sysfs.read(f"{PCI_DEVICES}/{gpu.bdf}/reset_method").split())
+    return ()
 
 
 def _neighbours(host: Host, gpu: Gpu) -> tuple[str, ...]:
@@ -66,6 +76,25 @@ def check_vfio(gpu: Gpu, config: GpuConfig) -> None:
             + ", ".join(neighbours),
             cure="use a slot whose ports isolate their devices (ACS); allowSharedGroup in the DeviceClass allows it",
         )
+
+
+def check_reset(gpu: Gpu, *, manage: bool) -> None:
+    """Raise DeviceRefused if a GPU could not, or may not, be reset when its claim is gone."""
+    around = gpu.around or Surroundings()
+    if FLR not in around.resets:
+        raise _no_reset(
+            gpu, "it has no function level reset", "leave `reset` out; see its reset_method in sysfs"
+        )
+    if around.vfs:
+        why = f"it has {around.vfs} virtual functions, which a reset would end"
+        raise _no_reset(gpu, why, "remove them: write 0 to its sriov_numvfs")
+    if not manage:
+        cure = "allow it to change kernel drivers (--manage-binding), or leave `reset` out"
+        raise _no_reset(gpu, "its kernel driver would have to let go of it for that", cure)
+
+
+def _no_reset(gpu: Gpu, why: str, cure: str) -> DeviceRefused:
+    return DeviceRefused(f"device {gpu.name} cannot be prepared with a reset afterwards: {why}", cure=cure)
 
 
 def check_ready(gpu: Gpu, *, vfio: bool) -> None:
@@ -141,13 +170,34 @@ def bind(host: Host, changes: Mapping[str, Binding]) -> None:
                 bus.wait(bdf, "its DRM card", partial(_has_card, host, bdf))
 
 
-def give_back(host: Host, changes: Mapping[str, Binding]) -> None:
-    """Bind GPUs, by name, as they were found. One that has gone, or whose place another one has, is left alone."""
+def give_back(host: Host, changes: Mapping[str, Binding], resets: Collection[str] = ()) -> None:
+    """Bind GPUs, by name, as they were found. One that has gone, or whose place another one has, is left alone.
+
+    Those named in ``resets`` are reset before. Raises HostError and its kinds.
+    """
     with Bus(host) as bus:
         for name, binding in changes.items():
             with suppress(HostNotFound):
                 if device_name(_place(name), host.sysfs.read(f"{PCI_DEVICES}/{_place(name)}/device")) == name:
+                    if name in resets:
+                        _reset(bus, name, binding)
                     bus.rebind(_place(name), binding)
+
+
+def _reset(bus: Bus, name: str, after: Binding) -> None:
+    """Reset a GPU while no kernel driver has it: not every one lets a reset return, or outlives it.
+
+    It may be done again, wherever a crash left off. Raises HostError and its kinds.
+    """
+    bdf = _place(name)
+    found = bus.look(bdf)
+    if found.vfs:
+        cure = "remove them: write 0 to its sriov_numvfs; it is tried again"
+        raise HostError(f"device {name} cannot be reset: it has virtual functions, which would go", cure=cure)
+    if found.driver:
+        bus.set_override(bdf, after.driver)  # nobody else may bind it meanwhile
+        bus.unbind(bdf, found.driver)
+    bus.reset(bdf)
 
 
 def _place(name: str) -> str:

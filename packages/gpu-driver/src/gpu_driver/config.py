@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from dra_common.driver import AdminOnly, ConfigKind, OpaqueParameters, Wanted
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 VFIO_CLASS = "gpu-vfio.intel.com"
 """The DeviceClass that means VFIO by its name alone, as it does for Intel's Go driver."""
 
 Iommu = Literal["legacy", "iommufd", "both"]
+Node = Literal["card", "render"]
 
 
 class GpuConfig(OpaqueParameters):
@@ -21,6 +22,10 @@ class GpuConfig(OpaqueParameters):
         binding: ``drm`` for the kernel's own driver, ``vfio`` for a virtual machine; by default DRM, but VFIO in the
             class ``gpu-vfio.intel.com``.
         iommu: with VFIO, the nodes of IOMMU groups, those of IOMMUFD, or both as far as the kernel has them.
+        nodes: with DRM, which device nodes of the GPU the container gets.
+        render_node: with DRM, the name of its render node in the container, whatever it is on the host; for one GPU a
+            request.
+        reset: ``flr`` resets the GPU when the claim is gone, before anybody else can have it.
         keep_binding: the kernel driver stays as it is when the claim is gone, instead of the one found before.
         allow_shared_group: VFIO although other devices are in the same IOMMU group, which the virtual machine could
             then reach.
@@ -30,6 +35,9 @@ class GpuConfig(OpaqueParameters):
 
     binding: Literal["drm", "vfio"] | None = None
     iommu: Iommu = "both"
+    nodes: Annotated[tuple[Node, ...], Field(min_length=1)] = ("card", "render")
+    render_node: Annotated[str, Field(pattern=r"^renderD1(2[89]|[3-8][0-9]|9[01])$")] | None = None
+    reset: Annotated[Literal["flr", "none"], AdminOnly()] = "none"
     keep_binding: Annotated[bool, AdminOnly()] = False
     allow_shared_group: Annotated[bool, AdminOnly()] = False
 

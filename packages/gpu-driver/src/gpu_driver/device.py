@@ -77,12 +77,14 @@ class Surroundings:
         neighbours: addresses of the other functions in its IOMMU group, without bridges.
         drivers: which kernel drivers are loaded that GPUs can be bound to.
         vfs: how many VFs it has.
+        resets: the ways in which the kernel can reset it (``reset_method``), ``flr`` among them or not.
     """
 
     override: str = ""
     neighbours: tuple[str, ...] = ()
     drivers: frozenset[str] = frozenset()
     vfs: int = 0
+    resets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ bound than that needs, it is changed for the claim; see :mod:`gpu_driver.binding
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from dra_common.driver import Wanted
@@ -26,7 +26,7 @@ from dra_common.ports import Host
 from pydantic import JsonValue
 
 from gpu_driver import binding
-from gpu_driver.config import config_of, wants_vfio
+from gpu_driver.config import GpuConfig, config_of, wants_vfio
 from gpu_driver.device import VFIO_DRIVERS, Gpu, place, unexpected_driver
 
 CLASS_GPU = "gpu"
@@ -35,12 +35,24 @@ CLASS_MEI = "gpu-mei"
 _IOMMU = "iommu"
 """Of a planned device's options: which nodes of VFIO it gets. Without it, it gets those of DRM."""
 
+_RESET = "reset"
+"""Of what undoes a planned device: how it is reset when the claim is gone."""
+
+_ALL_NODES = frozenset({"card", "render"})
+_NODES, _RENDER_NODE = "nodes", "renderNode"
+"""Of a planned device's options, with DRM: which nodes it gets, if not all, and what the render node is called."""
+
 
 def locks(wanted: Wanted, gpu: Gpu) -> tuple[str, ...]:
-    """Name the lock of the GPU's kernel driver, which is to be changed, or must not be while a machine has it whole."""
-    if wanted.allocated.admin_access or (not wants_vfio(wanted) and binding.is_bound(gpu, vfio=False)):
+    """Name the lock of the GPU's kernel driver, if it changes now or later, or must not: a machine has it whole."""
+    if wanted.allocated.admin_access:
         return ()
-    return (parent(gpu),)
+    leave = binding.is_bound(gpu, vfio=False) and not wants_vfio(wanted) and not _resets(wanted)
+    return () if leave else (parent(gpu),)
+
+
+def _resets(wanted: Wanted) -> bool:
+    return config_of(wanted).reset == binding.FLR
 
 
 def parent(gpu: Gpu) -> str:
@@ -69,27 +81,63 @@ def plan(wanted: Sequence[Wanted], hardware: Mapping[str, Gpu], *, manage: bool)
     An adminAccess result is never refused, and changes nothing: it watches what others use, and what is bound to VFIO
     gives it no id. ``manage``: kernel drivers may be changed.
     """
+    _check_names(wanted)
     return Plan(tuple(_planned(item, hardware[item.allocated.device], manage=manage) for item in wanted))
+
+
+def _check_names(wanted: Sequence[Wanted]) -> None:
+    """Raise DeviceRefused where two GPUs of a container would have one name."""
+    taken: dict[tuple[str, str], str] = {}
+    for item in wanted:
+        name, device = config_of(item).render_node, item.allocated.device
+        if name is None or wants_vfio(item) or item.allocated.admin_access:
+            continue
+        other = taken.setdefault((item.allocated.base_request, name), device)
+        if other != device:
+            raise DeviceRefused(
+                f"device {device} cannot be prepared as {name}: in the same request {other} has this name",
+                cure="ask for one GPU a request, or leave renderNode out",
+            )
 
 
 def _planned(wanted: Wanted, gpu: Gpu, *, manage: bool) -> PlannedDevice:
     if wanted.allocated.admin_access:
         return PlannedDevice(wanted.allocated)
     vfio, config = wants_vfio(wanted), config_of(wanted)
-    options: dict[str, JsonValue] | None = {_IOMMU: config.iommu} if vfio else None
+    options: dict[str, JsonValue] | None = {_IOMMU: config.iommu} if vfio else _drm_options(gpu, config)
     if vfio:
         binding.check_vfio(gpu, config)
+    before = after = Binding(gpu.driver, gpu.around.override if gpu.around else "")
     if binding.is_bound(gpu, vfio=vfio):
         binding.check_ready(gpu, vfio=vfio)
-        return PlannedDevice(wanted.allocated, locks(wanted, gpu), options=options)
-    after = binding.wanted(gpu, vfio=vfio, manage=manage)
-    before = Binding(gpu.driver, gpu.around.override if gpu.around else "")
+        if not _resets(wanted):
+            return PlannedDevice(wanted.allocated, locks(wanted, gpu), options=options)
+    else:
+        after = binding.wanted(gpu, vfio=vfio, manage=manage)
     undo: dict[str, JsonValue] = {
         "before": before.to_json(),
         "after": after.to_json(),
         "keep": config.keep_binding,
     }
+    if _resets(wanted):
+        binding.check_reset(gpu, manage=manage)
+        undo[_RESET] = config.reset
     return PlannedDevice(wanted.allocated, locks(wanted, gpu), undo, options=options)
+
+
+def _drm_options(gpu: Gpu, config: GpuConfig) -> dict[str, JsonValue] | None:
+    """Return what differs from the default. Raises DeviceRefused for a name of a node that is not wanted."""
+    found: dict[str, JsonValue] = {}
+    if set(config.nodes) != _ALL_NODES:
+        found[_NODES] = [str(node) for node in sorted(set(config.nodes))]
+    if config.render_node:
+        if "render" not in config.nodes:
+            raise DeviceRefused(
+                f"device {gpu.name} cannot be prepared as {config.render_node}: `nodes` leaves its render node out",
+                cure="add `render` to nodes, or leave renderNode out",
+            )
+        found[_RENDER_NODE] = config.render_node
+    return found or None
 
 
 def apply(plan: Plan, host: Host) -> None:
@@ -98,8 +146,13 @@ def apply(plan: Plan, host: Host) -> None:
 
 
 def revert(plan: Plan, host: Host) -> None:
-    """Give back the kernel drivers that were found; a GPU that has gone has none to give back. Raises HostError."""
-    binding.give_back(host, _bindings(plan, "before"))
+    """Reset what is to be reset, and give back the kernel drivers that were found. Raises HostError.
+
+    A GPU that has gone has none to give back.
+    """
+    resets = [planned.allocated.device for planned in plan.devices if planned.undo and _RESET in planned.undo]
+    kept = {name: found for name, found in _bindings(plan, "after").items() if name in resets}
+    binding.give_back(host, kept | _bindings(plan, "before"), resets)
 
 
 def _bindings(plan: Plan, when: Literal["before", "after"]) -> dict[str, Binding]:
@@ -108,7 +161,7 @@ def _bindings(plan: Plan, when: Literal["before", "after"]) -> dict[str, Binding
     for planned in plan.devices:
         if planned.undo is None:
             continue
-        if planned.use or planned.undo.keys() != {"before", "after", "keep"}:
+        if planned.use or planned.undo.keys() - {_RESET} != {"before", "after", "keep"}:
             device = planned.allocated.device
             raise HostError(
                 f"device {device}: its record has a change of hardware that this version does not know",
@@ -134,7 +187,7 @@ def edits(device: PlannedDevice, gpu: Gpu, dev_root: str) -> Edits:
         if admin:
             return {}
         raise binding.no_drm(gpu)
-    found = {CLASS_GPU: drm_edits(gpu, dev_root)}
+    found = {CLASS_GPU: drm_edits(gpu, dev_root, _wanted_nodes(device), _alias(device))}
     if admin and gpu.mei:
         found[CLASS_MEI] = mei_edits(gpu, dev_root)
     return found
@@ -142,8 +195,18 @@ def edits(device: PlannedDevice, gpu: Gpu, dev_root: str) -> Edits:
 
 def metadata(device: PlannedDevice, gpu: Gpu) -> Mapping[str, Attribute]:
     """What a container is told of its GPU: where it is, and with DRM its render node as the container sees it."""
-    render = gpu.render if gpu.drm and not _is_vfio(device) else ""
+    given = gpu.drm and not _is_vfio(device) and "render" in _wanted_nodes(device)
+    render = (_alias(device) or gpu.render) if given and gpu.render else ""
     return {**place(gpu), **({"renderNode": f"/dev/dri/{render}"} if render else {})}
+
+
+def _wanted_nodes(device: PlannedDevice) -> frozenset[str]:
+    nodes = (device.options or {}).get(_NODES)
+    return frozenset(map(str, nodes)) if isinstance(nodes, list) else _ALL_NODES
+
+
+def _alias(device: PlannedDevice) -> str:
+    return str((device.options or {}).get(_RENDER_NODE, ""))
 
 
 def _is_vfio(device: PlannedDevice) -> bool:
@@ -160,14 +223,27 @@ def static_edits(gpu: Gpu, dev_root: str) -> Edits:
     return found
 
 
-def drm_edits(gpu: Gpu, dev_root: str) -> ContainerEdits:
-    """Card, render node, and the by-path links that exist, under their usual names.
+def drm_edits(
+    gpu: Gpu, dev_root: str, wanted: Collection[str] = _ALL_NODES, alias: str = ""
+) -> ContainerEdits:
+    """Card, render node, and the by-path links that exist, those that are wanted, under their usual names.
 
-    The links are mounted because some media stacks look for a GPU by its PCI address; a bind mount of a link mounts
-    the node it leads to.
+    ``alias`` is what the render node is called instead. The links are mounted because some media stacks look for a GPU
+    by its PCI address; a bind mount of a link mounts the node it leads to. Raises DeviceRefused if there is no render
+    node although nothing else was wanted, or it was given a name.
     """
-    nodes = tuple(device_node(f"dri/{name}", dev_root) for name in (gpu.card, gpu.render) if name)
-    mounts = tuple(_mount(f"dri/by-path/pci-{gpu.bdf}-{kind}", dev_root) for kind in gpu.by_path)
+    if not gpu.render and "render" in wanted and (alias or "card" not in wanted):
+        why = f"{gpu.driver} made no render node for it"
+        cure = "leave `nodes` and `renderNode` out, or ask for a GPU that has one"
+        raise DeviceRefused(f"device {gpu.name} cannot be given by its render node: {why}", cure=cure)
+    names = {"card": gpu.card, "render": gpu.render}
+    nodes = tuple(
+        device_node(f"dri/{name}", dev_root, f"dri/{alias}" if alias and kind == "render" else "")
+        for kind, name in names.items()
+        if name and kind in wanted
+    )
+    links = (kind for kind in gpu.by_path if kind in wanted)
+    mounts = tuple(_mount(f"dri/by-path/pci-{gpu.bdf}-{kind}", dev_root) for kind in links)
     return ContainerEdits(device_nodes=nodes, mounts=mounts)
 
 
@@ -195,9 +271,9 @@ def mei_edits(gpu: Gpu, dev_root: str) -> ContainerEdits:
     return ContainerEdits(device_nodes=tuple(device_node(name, dev_root) for name in gpu.mei))
 
 
-def device_node(name: str, dev_root: str) -> DeviceNode:
-    """A character device by its name below ``/dev``."""
-    return DeviceNode(f"/dev/{name}", host_path=f"{dev_root.rstrip('/')}/{name}", type="c")
+def device_node(name: str, dev_root: str, alias: str = "") -> DeviceNode:
+    """A character device by its name below ``/dev``; ``alias`` is its name in the container if that differs."""
+    return DeviceNode(f"/dev/{alias or name}", host_path=f"{dev_root.rstrip('/')}/{name}", type="c")
 
 
 def _mount(name: str, dev_root: str) -> Mount:
