@@ -99,6 +99,9 @@ SCENARIOS: Mapping[int, str] = {
     74: "nothing is heard for too long: unknown; it is told again before that",
     75: "health is not watched: the service is neither announced nor implemented",
     76: "claims are prepared while streams are open",
+    # What claims and containers are told.
+    77: "the driver says in a claim's status what became of its devices; nobody else's part is touched",
+    78: "metadata files of a claim's devices are in its containers, and go with the claim",
     # CDI and attributes.
     79: "CDI: minimum version, unknown fields, conflicts, atomic replacement",
     80: "standard attributes from sysfs, and the API's limits kept before it is asked",

@@ -22,6 +22,9 @@ LOOKED_AT = {
     # What is said to people, and waited for by nobody.
     "dra_common/events/sender.py": "a number in the name of an Event",
     "dra_common/events/waiting.py": "the time that an Event says",
+    "dra_common/claimstatus/writer.py": "when a condition of a claim changed, as the API says it",
+    "dra_common/kubelet/device_health.py": "when health was told, as the kubelet wants to know",
+    "dra_common/holds.py": "how long a folder that a crash may have left has been empty",
     "dra_common/simulate/kernel.py": "when the simulated machine was started",
 }
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from dra_common.testing.node import SimulatedNode
 from gpu_nodes import NAME, NODE, allocated, names, running
 
@@ -24,6 +25,7 @@ def metadata(node: SimulatedNode, mounts: dict[str, Any], path: str) -> dict[str
     return read
 
 
+@pytest.mark.scenario(78)
 def test_a_container_finds_where_its_gpus_are_also_when_files_were_lost() -> None:
     with running("two-gpus") as node:
         first, second = names(node)

@@ -21,6 +21,7 @@ import runpy
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -36,23 +37,28 @@ Kind: TypeAlias = Literal["count", "kill-before", "kill-after", "fail", "fail-fr
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What happens at change ``at``: nothing, SIGKILL before or after it, or an errno there or from there on."""
+    """What happens at change ``at``: nothing, SIGKILL before or after it, or an errno there or from there on.
+
+    With ``only``, just changes of this step are counted: ``hardware``.
+    """
 
     kind: Kind = "count"
     at: int = 0
     error: int = 0
+    only: str = ""
 
     def __str__(self) -> str:
         """Return the line that :meth:`parse` reads."""
         name = (errno.errorcode[self.error],) if self.error else ()
-        return " ".join((self.kind, str(self.at), *name))
+        only = (f"only={self.only}",) if self.only else ()
+        return " ".join((self.kind, str(self.at), *name, *only))
 
     @classmethod
     def parse(cls, line: str) -> Orders:
-        """Return the orders in ``<kind> <number> [<errno's name>]``. Raises ValueError, KeyError."""
-        kind, at, *names = line.split()
+        """Return the orders in ``<kind> <number> [<errno's name>] [only=<step>]``. Raises ValueError, KeyError."""
+        kind, at, *names = line.partition(" only=")[0].split()
         error = int(getattr(errno, names[0])) if names else 0
-        return cls(_kind(kind), int(at), error)
+        return cls(_kind(kind), int(at), error, line.partition(" only=")[2].strip())
 
     def fails(self, number: int) -> bool:
         """Whether change ``number`` fails."""
@@ -75,6 +81,7 @@ class Mortality:
         self._seen: tuple[int, int] = (0, 0)
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else None
         self._count = 0
+        self._of_step: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._here = threading.local()
 
@@ -89,12 +96,14 @@ class Mortality:
             orders = self._current()
             self._count += 1
             number = self._count
+            self._of_step[step] += 1
+            told = number if not orders.only else self._of_step[step] if step == orders.only else 0
             self._say(f"{number} {step} {os.fspath(target)}")
-        return self._around(orders, number)
+        return self._around(orders, told)
 
     @contextmanager
     def _around(self, orders: Orders, number: int) -> Iterator[None]:
-        if orders == Orders("kill-before", number):
+        if (orders.kind, orders.at) == ("kill-before", number):
             die()
         if orders.fails(number):
             raise OSError(orders.error, os.strerror(orders.error))
@@ -103,7 +112,7 @@ class Mortality:
             yield
         finally:
             self._here.inside = False
-            if orders == Orders("kill-after", number):
+            if (orders.kind, orders.at) == ("kill-after", number):
                 die()
 
     def _current(self) -> Orders:
@@ -112,6 +121,7 @@ class Mortality:
             if (found.st_ino, found.st_mtime_ns) != self._seen:
                 self._seen = (found.st_ino, found.st_mtime_ns)
                 self._orders, self._count = Orders.parse(self._orders_file.read_text()), 0
+                self._of_step.clear()
                 if self._log is not None:
                     os.ftruncate(self._log, 0)
         return self._orders
