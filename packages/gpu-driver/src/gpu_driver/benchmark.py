@@ -1,15 +1,20 @@
-"""What ``make bench`` measures of the GPU driver alone: a change of the kernel driver for a claim, and back."""
+"""What ``make bench`` measures of the GPU driver alone: another kernel driver for a claim, a watch over many GPUs."""
 
 from __future__ import annotations
 
 import statistics
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from dra_common.model import ClaimRef
-from dra_common.simulate import SimulatedHost
+from dra_common.simulate import ControlClient, SimulatedHost
 from dra_common.testing.benchmark.figures import Figure, latency, stopwatch
-from dra_common.testing.benchmark.world import Subject, World, world
+from dra_common.testing.benchmark.world import Subject, World, node_of, world
+from dra_common.testing.process import wait_at_rest
+from dra_common.testing.waiting import wait_until
 
 from gpu_driver.config import KIND
 from gpu_driver.device import DRM_DRIVERS, split_name
@@ -17,6 +22,21 @@ from gpu_driver.driver import NAME
 from gpu_driver.facts import DRIVERS, PCI_DEVICES
 
 _MOST_MS = 50.0
+_MOST_PERCENT = 1.0
+
+_MANY = """
+name: many
+description: A machine with more GPUs than any has
+kernel: 7.1.0
+drivers: [i915]
+functions:
+  - repeat: {count: 128, counters: {bus: {start: 0x10}}}
+    bdf: "0000:{bus:02x}:00.0"
+    device: 0x56c0
+    class: 0x038000
+    aer: true
+    details: {gpu: {vram: 17079205888, power_cap: 150000000}}
+"""
 _TIMES = 20
 
 
@@ -65,7 +85,45 @@ class _Kernel:
         self._sysfs.write(f"{DRIVERS}/{driver}/bind", self._bdf)
 
 
-PARTS: Mapping[str, Callable[[Subject], Iterator[Figure]]] = {"rebind": rebind}
+def health(subject: Subject) -> Iterator[Figure]:
+    """Watch 128 GPUs, of which nothing is to be told, and let one of them go bad."""
+    with tempfile.TemporaryDirectory() as folder:
+        profile = Path(folder) / "many.yaml"
+        profile.write_text(_MANY)
+        with node_of(subject.on(str(profile))) as node:
+            node.start_driver("-v=0", "--health-monitoring", "--health-sources=sysfs")
+            yield from _watched(World(node))
+
+
+def _watched(here: World) -> Iterator[Figure]:
+    node, many = here.node, f"{len(here.devices)} devices"
+    wait_until(lambda: node.kubelet.health_responses(NAME), "the kubelet to hear of them")
+    wait_at_rest(here.pid)
+    node.api.forget_requests()
+    before, heard, began = here.cpu_seconds(), node.kubelet.health_responses(NAME), time.monotonic()
+    # As long as three times all is told again, and every device looked at.
+    wait_until(lambda: node.kubelet.health_responses(NAME) >= heard + 3, "all to be told three times")
+    used, lasted = here.cpu_seconds() - before, time.monotonic() - began
+    yield Figure("health", f"{many}, all well", 100 * used / lasted, "% of a core", _MOST_PERCENT)
+    yield Figure("health", f"{many}, all well", len(_slice_writes(here)), "writes", 0)
+    bad = here.devices[0]
+    domain, bus, slot, function, _ = bad.split("-")
+    began = time.monotonic()
+    ControlClient(node.machine).request("wedge", bdf=f"{domain}:{bus}:{slot}.{function}", methods="unknown")
+    status = node.kubelet.health
+    wait_until(lambda: status(NAME, node.name, bad).status == "Unhealthy", "the kubelet to know", pause=0.001)
+    yield Figure(
+        "health", f"{many}, one goes bad: the kubelet knows", 1000 * (time.monotonic() - began), "ms"
+    )
+    wait_at_rest(here.pid)
+    yield Figure("health", f"{many}, one goes bad", len(_slice_writes(here)), "writes", 1)
+
+
+def _slice_writes(here: World) -> list[object]:
+    return [request for request in here.node.api.writes if "/resourceslices" in request.path]
+
+
+PARTS: Mapping[str, Callable[[Subject], Iterator[Figure]]] = {"rebind": rebind, "health": health}
 
 
 def _on_drm(here: World) -> str:
