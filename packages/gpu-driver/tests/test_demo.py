@@ -82,7 +82,10 @@ def test_the_story_fits_other_machines(demo: Demo, profile: str) -> None:
     demo.nothing_left()
 
 
-@pytest.mark.parametrize(("story", "profile"), [("vfio", "two-gpus"), ("vfio", "battlemage-pro")])
+@pytest.mark.parametrize(
+    ("story", "profile"),
+    [("vfio", "two-gpus"), ("vfio", "battlemage-pro"), ("health", "two-gpus"), ("health", "desktop")],
+)
 def test_the_other_stories_are_true(demo: Demo, story: str, profile: str) -> None:
     code, out, err = demo.play(f"--story={story}", f"--profile={profile}")
     assert (code, err) == (0, ""), out

@@ -155,7 +155,9 @@ class KernelSource:
             signs = self._knowledge.signs(hardware, self._host)
         except HostError as error:
             signs = (Finding(self.name, Severity.UNKNOWN, error.message),)
-        return (*signs, *told.get(address, {}).values(), *self._pcie(address))
+        heard = told.get(address, {})
+        # What an event told is told better than what is seen of it.
+        return (*(one for one in signs if one.what not in heard), *heard.values(), *self._pcie(address))
 
     def _pcie(self, address: str) -> tuple[Finding, ...]:
         if not incidents.is_address(address):

@@ -71,7 +71,7 @@ class HealthStreams:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_STREAMS} streams are open already")
         try:
             with bind(request=self._next_request(), method="NodeWatchResources"):
-                log.info("the kubelet watches the health of devices (%s)", pb.__name__.rpartition(".")[2])
+                log.info("the kubelet watches the health of devices (%s)", pb.DESCRIPTOR.package)
             yield from self._responses(pb, context)
         finally:
             self._free.release()

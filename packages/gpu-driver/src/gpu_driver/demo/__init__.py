@@ -8,6 +8,7 @@ from dra_common.testing.demo import Story
 from dra_common.testing.demo.chaos import chaos
 
 from gpu_driver.demo.claim import USABLE, claim
+from gpu_driver.demo.health import health
 from gpu_driver.demo.vfio import vfio
 from gpu_driver.driver import NAME
 
@@ -16,5 +17,6 @@ __all__ = ["STORIES"]
 STORIES: Mapping[str, Story] = {
     "claim": Story("GPU claims on one node, from published to nothing left", NAME, "two-gpus", claim),
     "vfio": Story("A GPU goes to a virtual machine, whole, and comes back", NAME, "two-gpus", vfio),
+    "health": Story("A GPU goes bad and recovers", NAME, "two-gpus", health),
     "chaos": Story("GPU claims under kills, damaged files and API loss", NAME, "large", chaos(USABLE)),
 }

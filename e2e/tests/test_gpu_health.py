@@ -1,0 +1,136 @@
+"""GPUs that go bad under pods and recover: eviction by taint, and health with its reason in the pod's status."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+from harness.api import Json
+from harness.cluster import Cluster
+from harness.driver import Driver, exactly, template
+from harness.gpu_pods import allocated, claim_of
+from harness.namespace import Namespace, pod_manifest
+from harness.waiting import wait_for
+
+KEY = "gpu.intel.com/unhealthy"
+FLEX, B60 = "0000:4d:00.0", "0000:9a:00.0"
+DRIVERS = {FLEX: "i915", B60: "xe"}
+FIRST_WITH_ALL = (1, 36)
+"""Kubernetes that has the feature gates for taints, and for health and its message in the pod's status, on."""
+SLOW = 90.0
+
+
+@pytest.fixture
+def watched(cluster: Cluster, gpus: Driver, minor: str) -> Iterator[Driver]:
+    """The driver with its eyes on the GPUs, on a cluster that has what is needed for all that comes of it."""
+    if version(minor) >= FIRST_WITH_ALL:
+        yield from _watched(gpus)
+        return
+    alpha = {"resource.k8s.io/v1alpha3": True}
+    with cluster.feature_gates(alpha, DRADeviceTaints=True, ResourceHealthStatus=True):
+        yield from _watched(gpus)
+
+
+def _watched(gpus: Driver) -> Iterator[Driver]:
+    gpus.change("health.enabled=true", "health.xpumdSocket=")
+    gpus.wait_ready()
+    gpus.wait_published()
+    yield gpus
+    for bdf in DRIVERS:
+        mend(gpus, bdf)
+    gpus.change()
+    gpus.wait_ready()
+
+
+def version(minor: str) -> tuple[int, ...]:
+    return tuple(map(int, minor.split(".")))
+
+
+def machine(gpus: Driver, **request: str) -> None:
+    """Do something to the simulated hardware."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(str(gpus.machine / "control.sock"))
+        with connection.makefile("rwb") as stream:
+            stream.write(json.dumps(request).encode() + b"\n")
+            stream.flush()
+            answer = json.loads(stream.readline())
+    assert answer["ok"], answer
+
+
+def hang(gpus: Driver, bdf: str) -> None:
+    machine(gpus, op="wedge", bdf=bdf, methods="rebind,bus-reset")
+
+
+def mend(gpus: Driver, bdf: str) -> None:
+    for step in ("unbind", "bind"):
+        machine(gpus, op="write", path=f"bus/pci/drivers/{DRIVERS[bdf]}/{step}", value=bdf)
+
+
+def at(bdf: str, **more: object) -> Json:
+    return exactly(f'device.attributes["gpu.intel.com"].pciAddress == "{bdf}"', **more)
+
+
+def health(namespace: Namespace, pod: str) -> tuple[str, str]:
+    """What the status of a pod says of its GPU."""
+    (container,) = namespace.pod(pod)["status"].get("containerStatuses") or [{}]
+    told = [
+        each
+        for claimed in container.get("allocatedResourcesStatus", ())
+        for each in claimed.get("resources", ())
+    ]
+    return (told[0].get("health", ""), told[0].get("message", "")) if told else ("", "")
+
+
+def taints(gpus: Driver, device: str) -> list[tuple[str, str, str]]:
+    found = gpus.devices()[device].get("taints", ())
+    return [(taint["key"], taint.get("value", ""), taint["effect"]) for taint in found]
+
+
+@pytest.mark.scenario(72)
+def test_a_gpu_that_hangs_evicts_its_pod_and_who_tolerates_it_is_told_why(
+    watched: Driver, namespace: Namespace, minor: str
+) -> None:
+    # Kubernetes 1.37 evicts past a toleration that names no effect.
+    stays = [{"key": KEY, "operator": "Exists", "effect": "NoExecute"}]
+    namespace.apply(
+        template("b60", at(B60)), template("flex", at(FLEX, tolerations=stays)), template("late", at(B60))
+    )
+    for pod, claim in (("victim", "b60"), ("doctor", "flex")):
+        namespace.run_pod(pod_manifest(pod, claims={"gpu": {"resourceClaimTemplateName": claim}}))
+    wait_for(lambda: health(namespace, "doctor")[0] == "Healthy", "the pod's status to say healthy", SLOW)
+    (device,) = allocated(claim_of(namespace, "victim"))
+    for bdf in DRIVERS:
+        hang(watched, bdf)
+    wait_for(lambda: taints(watched, device) == [(KEY, "wedged", "NoExecute")], "the taint", SLOW)
+    namespace.wait_gone("victim", SLOW)
+    wait_for(lambda: health(namespace, "doctor")[0] == "Unhealthy", "the pod's status to say so", SLOW)
+    if version(minor) >= FIRST_WITH_ALL:
+        assert "given it up after a hang" in health(namespace, "doctor")[1]
+    namespace.create_pod(pod_manifest("late", claims={"gpu": {"resourceClaimTemplateName": "late"}}))
+    wait_for(lambda: unschedulable(namespace, "late"), "the scheduler to refuse the GPU", SLOW)
+    for bdf in DRIVERS:
+        mend(watched, bdf)
+    namespace.wait_ready("late", SLOW)
+    assert taints(watched, device) == []
+    wait_for(lambda: health(namespace, "doctor")[0] == "Healthy", "the pod's status to say healthy", SLOW)
+    for pod in ("late", "doctor"):
+        namespace.delete_pod(pod)
+
+
+def unschedulable(namespace: Namespace, pod: str) -> bool:
+    conditions = namespace.pod(pod)["status"].get("conditions", [])
+    return any(each.get("reason") == "Unschedulable" for each in conditions)
+
+
+@pytest.mark.scenario(73)
+def test_health_is_unknown_while_the_driver_is_away_and_known_again(
+    watched: Driver, namespace: Namespace
+) -> None:
+    namespace.apply(template("one", at(B60)))
+    namespace.run_pod(pod_manifest("user", claims={"gpu": {"resourceClaimTemplateName": "one"}}))
+    wait_for(lambda: health(namespace, "user")[0] == "Healthy", "the pod's status to say healthy", SLOW)
+    with watched.away():
+        wait_for(lambda: health(namespace, "user")[0] == "Unknown", "the pod's status to say unknown", SLOW)
+    wait_for(lambda: health(namespace, "user")[0] == "Healthy", "the pod's status to say healthy", SLOW)
+    namespace.delete_pod("user")
