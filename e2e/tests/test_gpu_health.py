@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from harness.api import Json
@@ -67,8 +67,9 @@ def mend(gpus: Driver, bdf: str) -> None:
         machine(gpus, op="write", path=f"bus/pci/drivers/{DRIVERS[bdf]}/{step}", value=bdf)
 
 
-def at(bdf: str, **more: object) -> Json:
-    return exactly(f'device.attributes["gpu.intel.com"].pciAddress == "{bdf}"', **more)
+def at(bdf: str, tolerations: Sequence[Json] = ()) -> Json:
+    wanted = f'device.attributes["gpu.intel.com"].pciAddress == "{bdf}"'
+    return exactly(wanted, tolerations=list(tolerations))
 
 
 def health(namespace: Namespace, pod: str) -> tuple[str, str]:
