@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from harness.api import Json
-from harness.cluster import Cluster
 from harness.driver import Driver, exactly, template
 from harness.gpu_pods import allocated, claim_of
 from harness.namespace import Namespace, pod_manifest
@@ -21,17 +20,8 @@ SLOW = 90.0
 
 
 @pytest.fixture
-def watched(cluster: Cluster, gpus: Driver, minor: str) -> Iterator[Driver]:
-    """The driver with its eyes on the GPUs, on a cluster that has what is needed for all that comes of it."""
-    if version(minor) >= FIRST_WITH_ALL:
-        yield from _watched(gpus)
-        return
-    alpha = {"resource.k8s.io/v1alpha3": True}
-    with cluster.feature_gates(alpha, DRADeviceTaints=True, ResourceHealthStatus=True):
-        yield from _watched(gpus)
-
-
-def _watched(gpus: Driver) -> Iterator[Driver]:
+def watched(gpus: Driver) -> Iterator[Driver]:
+    """The driver with its eyes on the GPUs."""
     gpus.change("health.enabled=true", "health.xpumdSocket=")
     gpus.wait_ready()
     gpus.wait_published()
@@ -92,6 +82,9 @@ def taints(gpus: Driver, device: str) -> list[tuple[str, str, str]]:
 def test_a_gpu_that_hangs_evicts_its_pod_and_who_tolerates_it_is_told_why(
     watched: Driver, namespace: Namespace, minor: str
 ) -> None:
+    if version(minor) < FIRST_WITH_ALL:
+        withdrawn(watched)
+        return
     # Kubernetes 1.37 evicts past a toleration that names no effect.
     stays = [{"key": KEY, "operator": "Exists", "effect": "NoExecute"}]
     namespace.apply(
@@ -106,8 +99,7 @@ def test_a_gpu_that_hangs_evicts_its_pod_and_who_tolerates_it_is_told_why(
     wait_for(lambda: taints(watched, device) == [(KEY, "wedged", "NoExecute")], "the taint", SLOW)
     namespace.wait_gone("victim", SLOW)
     wait_for(lambda: health(namespace, "doctor")[0] == "Unhealthy", "the pod's status to say so", SLOW)
-    if version(minor) >= FIRST_WITH_ALL:
-        assert "given it up after a hang" in health(namespace, "doctor")[1]
+    assert "given it up after a hang" in health(namespace, "doctor")[1]
     namespace.create_pod(pod_manifest("late", claims={"gpu": {"resourceClaimTemplateName": "late"}}))
     wait_for(lambda: unschedulable(namespace, "late"), "the scheduler to refuse the GPU", SLOW)
     for bdf in DRIVERS:
@@ -119,6 +111,15 @@ def test_a_gpu_that_hangs_evicts_its_pod_and_who_tolerates_it_is_told_why(
         namespace.delete_pod(pod)
 
 
+def withdrawn(gpus: Driver) -> None:
+    """Without device taints a GPU that is bad is not offered at all, while nobody has it."""
+    offered = set(gpus.devices())
+    hang(gpus, B60)
+    wait_for(lambda: len(gpus.devices()) < len(offered), "the GPU to be withdrawn", SLOW)
+    mend(gpus, B60)
+    wait_for(lambda: set(gpus.devices()) == offered, "the GPU to be offered again", SLOW)
+
+
 def unschedulable(namespace: Namespace, pod: str) -> bool:
     conditions = namespace.pod(pod)["status"].get("conditions", [])
     return any(each.get("reason") == "Unschedulable" for each in conditions)
@@ -126,10 +127,13 @@ def unschedulable(namespace: Namespace, pod: str) -> bool:
 
 @pytest.mark.scenario(73)
 def test_health_is_unknown_while_the_driver_is_away_and_known_again(
-    watched: Driver, namespace: Namespace
+    watched: Driver, namespace: Namespace, minor: str
 ) -> None:
     namespace.apply(template("one", at(B60)))
     namespace.run_pod(pod_manifest("user", claims={"gpu": {"resourceClaimTemplateName": "one"}}))
+    if version(minor) < FIRST_WITH_ALL:
+        assert health(namespace, "user") == ("", "")
+        return
     wait_for(lambda: health(namespace, "user")[0] == "Healthy", "the pod's status to say healthy", SLOW)
     with watched.away():
         wait_for(lambda: health(namespace, "user")[0] == "Unknown", "the pod's status to say unknown", SLOW)
