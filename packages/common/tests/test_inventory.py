@@ -34,6 +34,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 DRIVER = "gpu.intel.com"
 ABSENT = Taint("gpu.intel.com/absent", TaintEffect.NO_SCHEDULE)
+SHARED = Taint("gpu.intel.com/shared", TaintEffect.NO_SCHEDULE)
 DENIED = Taint("gpu.intel.com/denied", TaintEffect.NO_SCHEDULE)
 FAILED = Taint("gpu.intel.com/revert-failed", TaintEffect.NO_SCHEDULE)
 NOTHING: frozenset[str] = frozenset()
@@ -59,6 +60,23 @@ def test_taint_keys_are_fixed_and_evict_nobody() -> None:
     assert revert_failed_taint(DRIVER) == FAILED
     assert denied_taint(DRIVER) == DENIED
     assert absent_taint("qat.intel.com").key == "qat.intel.com/absent"
+
+
+# --------------------------------------------------------------------------- shared by claims
+
+
+def test_what_claims_share_is_shared_and_tainted_until_the_last_share_goes(inventory: Inventory) -> None:
+    whole, shared = Device("a"), Device("a", allow_multiple_allocations=True)
+    assert inventory.update(Published((shared,)), {"a"}, shared={"a"}).devices == (shared,)  # type: ignore[union-attr]
+    assert inventory.leaving == frozenset()
+    changed = inventory.update(Published((whole,)), {"a"}, shared={"a"})
+    assert changed is not None
+    assert changed.devices == (Device("a", taints=(SHARED,), allow_multiple_allocations=True),)
+    assert changed.shared == inventory.leaving == {"a"}
+    given = inventory.update(Published((whole,)), NOTHING)
+    assert given is not None
+    assert given.devices == (whole,)
+    assert inventory.leaving == frozenset()
 
 
 # --------------------------------------------------------------------------- denied by the operator
@@ -452,6 +470,16 @@ def test_memory_that_only_who_watches_knows_is_a_capacity() -> None:
         Quantity.mebibytes(5),
         Quantity.mebibytes(0),
     ]
+
+
+def test_memory_that_only_who_watches_knows_is_not_put_onto_what_claims_share() -> None:
+    """Without a policy the first claim would get all of it."""
+    doctor = Doctor()
+    doctor.says = {"a": DeviceHealth(memory=5 * 2**20)}
+    shared = Device("a", allow_multiple_allocations=True)
+    snapshot = Inventory(DRIVER, doctor).update(Published((shared,)), NOTHING)
+    assert snapshot is not None
+    assert dict(snapshot.devices[0].capacity) == {}
 
 
 def test_before_the_first_look_health_is_no_news() -> None:

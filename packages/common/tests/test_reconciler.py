@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Node:
             self.host,
             self.inventory,
             publish=lambda snapshot: self.publish(snapshot),  # noqa: PLW0108 - replaced while it runs
-            held=lambda: self.held(),  # noqa: PLW0108 - replaced while it runs
+            held=lambda: [(name, None) for name in self.held()],
             taints=(lambda _: dict.fromkeys(self.failed(), (FAILED,)),),
             uevents=self.source if events else None,
             timing=timing,
@@ -527,6 +528,43 @@ def test_a_device_that_is_let_go_during_a_look_is_looked_at_again(node: Node) ->
     loop.ring("unplugged")
     assert node.next() == ["a?", "b"]
     assert node.next() == ["b"]
+
+
+def test_what_cannot_be_published_as_wanted_is_told_once(node: Node, lines: Callable[[], list[str]]) -> None:
+    node.add("a")
+    loop = node.reconciler()
+    publish = node.driver.publish
+    node.driver.publish = lambda hardware: replace(publish(hardware), problems=("a does not fit",))  # type: ignore[method-assign]
+    loop.reconcile_once()
+    loop.reconcile_once()
+    assert lines() == ["WARNING a does not fit", "INFO 1 devices, 0 held"]
+    node.driver.publish = publish  # type: ignore[method-assign]
+    loop.reconcile_once()
+    assert lines() == ["INFO no longer: a does not fit"]
+
+
+def test_a_device_that_is_shared_no_more_is_looked_at_when_its_last_share_goes(node: Node) -> None:
+    node.add("a")
+    shares = {("a", "0a"), ("a", "0b")}
+    driver: Any = node.driver
+    loop = Reconciler(
+        driver,
+        node.host,
+        node.inventory,
+        publish=node.published.put,
+        held=lambda: set(shares),
+        timing=Timing(rescan=3600, quiet=0.01, latest=0.05),
+    )
+    try:
+        loop.start()
+        (device,) = node.published.get(timeout=60).devices
+        assert (device.allow_multiple_allocations, len(device.taints)) == (True, 1)
+        shares.clear()
+        loop.freed(["a"])
+        (device,) = node.published.get(timeout=60).devices
+        assert (device.allow_multiple_allocations, device.taints) == (False, ())
+    finally:
+        loop.stop()
 
 
 # --------------------------------------------------------------------------- losing the event source

@@ -72,6 +72,36 @@ def test_without_sharing_the_whole_device_stays() -> None:
     assert "DRAConsumableCapacity" in str(slices.withdrawn[0])
 
 
+POLICY = RequestPolicy(Quantity(2), minimum=Quantity(1))
+SHARED = Device(
+    "gpu1",
+    capacity={"memory": Capacity(Quantity(8), POLICY), "clients": Capacity(Quantity(4), POLICY)},
+    allow_multiple_allocations=True,
+    alone={"memory": Capacity(Quantity(8))},
+)
+
+
+def test_a_device_to_be_shared_goes_to_one_claim_where_the_server_cannot_share() -> None:
+    (device,) = make(Snapshot(1, (SHARED,), held=frozenset({"gpu1"})), NO_SHARING).contents[0].devices
+    assert device == {"name": "gpu1", "capacity": {"memory": {"value": "8"}}}
+    (device,) = make(Snapshot(1, (SHARED,)), ALL).contents[0].devices
+    assert device["allowMultipleAllocations"]
+    assert device["capacity"]["clients"] == {
+        "value": "4",
+        "requestPolicy": {"default": "2", "validRange": {"min": "1"}},
+    }
+    assert "alone" not in device
+
+
+def test_a_device_that_claims_share_is_nobodys_where_the_server_cannot_share_any_more() -> None:
+    """It would give all of the device to one more."""
+    mine = frozenset({"gpu1"})
+    slices = make(Snapshot(1, (SHARED, Device("other")), held=mine, shared=mine), NO_SHARING)
+    assert published(slices) == ["other"]
+    assert "DRAConsumableCapacity" in str(slices.withdrawn[0])
+    assert published(make(Snapshot(1, (SHARED,), held=mine, shared=mine), ALL)) == ["gpu1"]
+
+
 # ---------------------------------------------------------------------- counters
 
 

@@ -212,6 +212,16 @@ def test_policies_that_are_none(policy: RequestPolicy, message: str) -> None:
     assert str(caught.value).startswith("device gpu0: capacity vfs: request policy: ")
 
 
+def test_what_one_claim_would_get_of_a_shared_device_has_no_policy() -> None:
+    whole = {"vfs": Capacity(Quantity(4), RequestPolicy(Quantity(1), quantities(1)))}
+    refused(
+        "capacity vfs has a request policy, but the device is not sharable",
+        Device("gpu0", allow_multiple_allocations=True, alone=whole),
+    )
+    bad = {"a b": Capacity(Quantity(4))}
+    refused("capacity name 'a b'", Device("gpu0", allow_multiple_allocations=True, alone=bad))
+
+
 def test_a_policy_needs_a_sharable_device() -> None:
     capacity = {"vfs": Capacity(Quantity(4), RequestPolicy(Quantity(1), quantities(1)))}
     refused(

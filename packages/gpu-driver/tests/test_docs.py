@@ -24,7 +24,7 @@ from dra_common.cluster import connect
 from dra_common.driver import Published, Wanted
 from dra_common.errors import DeviceRefused
 from dra_common.model import Allocated, Snapshot
-from dra_common.policy import effective
+from dra_common.policy import effective, file_model
 from dra_common.policy_file import read_policy
 from dra_common.publisher import Owner, plan_sync
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
@@ -35,8 +35,9 @@ from gpu_driver.__main__ import DEFINITION
 from gpu_driver.config import GpuConfig
 from gpu_driver.device import Gpu, Surroundings
 from gpu_driver.driver import NAME, GpuDriver
-from gpu_driver.policy import KIND, GpuPolicy
+from gpu_driver.policy import KIND, GpuMatch, GpuPolicy, GpuRule
 from gpu_driver.products import product
+from gpu_driver.sharing import Portion, Sharing
 from gpu_driver.simulation import SIMULATION
 from gpu_nodes import running, short_folder
 from gpu_trees import configured
@@ -245,9 +246,15 @@ def test_exit_codes_are_as_documented(arguments: list[str], code: int, root: Pat
 
 
 def published(profile: str) -> list[Mapping[str, Any]]:
-    """The ResourceSlices of a simulated machine."""
+    """The ResourceSlices of a simulated machine; ``shared`` has the configuration of the page."""
+    driver = DRIVER
+    if profile == "shared":
+        (rules,) = (block.text for block in blocks(GUIDE, "text") if "sharing:" in block.text)
+        head = {"apiVersion": KIND.api_version, "kind": KIND.kind}
+        file = file_model(KIND).model_validate_json(json.dumps({**head, **yaml.safe_load(rules)}))
+        driver, profile = configured(devices=file.devices), "two-gpus"  # type: ignore[attr-defined]
     with short_folder() as folder, Simulator(SIMULATION, find_profile(SIMULATION, profile), folder):
-        found: Published = DRIVER.publish(DRIVER.discover(SimulatedHost(folder)).hardware)
+        found: Published = driver.publish(driver.discover(SimulatedHost(folder)).hardware)
     made = to_slices(
         Snapshot(1, found.devices, found.counter_sets), driver=NAME, features=ServerFeatures.of((1, 36))
     )
@@ -400,6 +407,7 @@ def refused(
     manage: bool = True,
     binding: Literal["drm", "vfio"] = "drm",
     reset: Literal["flr", "none"] = "none",
+    share: str | None = None,
     **changes: Any,
 ) -> Producer:
     """What a claim for this GPU is told when these facts of it are different."""
@@ -407,7 +415,8 @@ def refused(
     def produce(root: Path) -> str:
         with Simulator(SIMULATION, find_profile(SIMULATION, "unbound-and-vfio"), root):
             wanted = Wanted(
-                Allocated("gpu", "node-1", gpu), {"GpuConfig": GpuConfig(binding=binding, reset=reset)}
+                Allocated("gpu", "node-1", gpu, share),
+                {"GpuConfig": GpuConfig(binding=binding, reset=reset)},
             )
             found = DRIVER.discover(SimulatedHost(root), only=[gpu]).hardware
             hardware = DRIVER.examine([wanted], found, SimulatedHost(root))
@@ -417,6 +426,15 @@ def refused(
         return str(caught.value)
 
     return produce
+
+
+def too_small(root: Path) -> str:
+    """What is said of a GPU that is to be shared in parts larger than it is."""
+    with Simulator(SIMULATION, find_profile(SIMULATION, "two-gpus"), root):
+        hardware = DRIVER.discover(SimulatedHost(root)).hardware
+    wanted = Sharing(max_clients=2, memory=Portion(default=2**40))
+    driver = configured(devices=(GpuRule(match=GpuMatch(), sharing=wanted),))
+    return driver.publish(hardware).problems[0]
 
 
 def same_name(root: Path) -> str:
@@ -473,6 +491,13 @@ PRODUCERS: Mapping[str, Producer] = {
     "device <device> cannot be prepared with a reset afterwards: it has no function level reset": refused(
         _B60, reset="flr", around=Surroundings()
     ),
+    "device <device> cannot be prepared for VFIO: other claims can share it, and a machine takes all of it": refused(
+        _B60, binding="vfio", share="0a"
+    ),
+    "device <device> cannot be prepared for DRM: a reset would take it from others that share it": refused(
+        _B60, reset="flr", share="0a"
+    ),
+    "device <device> is not shared as the configuration says: <why>": too_small,
     "device <device> cannot be prepared as <name>: in the same request <other> has this name": same_name,
     "<address>: bound to <driver>, but there is no DRM card: see the kernel log for why it did not start": problem(
         "no DRM card"

@@ -32,6 +32,18 @@ def published(found: GpuPolicy) -> tuple[Gpu, ...]:
     return tuple(gpu for gpu in ALL if found.of(gpu).publish)
 
 
+def test_rules_about_sharing_are_laid_over_one_another_and_can_be_taken_back() -> None:
+    found = policy(
+        {"match": {}, "sharing": {"maxClients": 4, "memory": {"default": "1Gi"}}},
+        {"match": {"model": "B60"}, "sharing": {"maxClients": 2}},
+        {"match": {"type": "vf"}, "sharing": None},
+    )
+    flex, vf, arc = (found.of(gpu).sharing for gpu in ALL)
+    assert (flex.max_clients, flex.memory.default) == (4, 1 << 30)  # type: ignore[union-attr]
+    assert (arc.max_clients, arc.memory.default) == (2, 1 << 30)  # type: ignore[union-attr]
+    assert vf is None
+
+
 @pytest.mark.parametrize(
     ("match", "covered"),
     [

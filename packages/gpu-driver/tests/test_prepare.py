@@ -103,6 +103,26 @@ def test_the_configuration_is_worth_more_than_the_name_of_the_class() -> None:
     assert planned(GROUPED, device_class="mine.example.com", binding="vfio").options == {"iommu": "both"}
 
 
+def test_a_share_changes_nothing_and_a_machine_gets_none() -> None:
+    share = Allocated("request", "node-1", B60.name, share_id="0a")
+    (device,) = prepare.plan([Wanted(share)], hardware(B60), manage=True).devices
+    assert (device.allocated, device.undo, device.parents) == (share, None, ())
+    for gpu, config, why in (
+        (
+            replace(B60, iommu_group="14", around=AROUND),
+            GpuConfig(binding="vfio"),
+            "other claims can share it",
+        ),
+        (replace(VFIO, around=AROUND), GpuConfig(binding="vfio"), "other claims can share it"),
+        (B60, GpuConfig(reset="flr"), "a reset would take it from others"),
+        (UNBOUND, GpuConfig(), "not bound to any kernel driver, which is not changed"),
+        (replace(VFIO, around=AROUND), GpuConfig(), "bound to xe-vfio-pci, which is not changed"),
+    ):
+        with pytest.raises(DeviceRefused, match=why) as caught:
+            prepare.plan([Wanted(share, {"GpuConfig": config})], hardware(gpu), manage=True)
+        assert caught.value.cure
+
+
 def test_one_bad_device_refuses_the_claim() -> None:
     bad = replace(UNBOUND, driver="pci-stub")
     with pytest.raises(DeviceRefused, match=bad.name):

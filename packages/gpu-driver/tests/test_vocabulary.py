@@ -16,7 +16,9 @@ from dra_common.model import Attribute, Device, Finding, Severity, Taint, Versio
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
 from dra_common.taints import busy_taint, revert_failed_taint
 from gpu_driver.driver import NAME, GpuDriver
+from gpu_driver.policy import GpuMatch, GpuRule
 from gpu_driver.products import FAMILIES, PRODUCTS
+from gpu_driver.sharing import Sharing
 from gpu_driver.simulation import SIMULATION
 from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, TAINTS
 from gpu_trees import configured
@@ -34,6 +36,8 @@ def machines() -> Mapping[str, Published]:
             hardware = driver.discover(SimulatedHost(root)).hardware
             found[name] = driver.publish(hardware)
             found[f"{name}, kernel drivers left alone"] = configured(manage_binding=False).publish(hardware)
+            rules = (GpuRule(match=GpuMatch(), sharing=Sharing(max_clients=2)),)
+            found[f"{name}, shared"] = configured(devices=rules).publish(hardware)
         shutil.rmtree(root)
     return found
 
@@ -57,7 +61,9 @@ def in_trouble(machines: Mapping[str, Published]) -> tuple[Device, ...]:
     )
     assert snapshot is not None
     assert {device.name for device in snapshot.devices} == {first.name, second.name}
-    return snapshot.devices
+    still = inventory.update(published, {first.name}, {}, shared={first.name})
+    assert still is not None
+    return (*snapshot.devices, *still.devices)
 
 
 def attributes(devices: tuple[Device, ...], name: str) -> list[Attribute]:

@@ -193,7 +193,7 @@ class App:
         name, inventory, state = self._driver.name, self._inventory, self._state
         self._show(DEVICES, lambda: devices_by_health(inventory.snapshot, name))
         self._show(CONFIG_CURRENT, self._configuration.current)
-        self._show(DEVICES_HELD, lambda: {(): len(state.holds.holders())})
+        self._show(DEVICES_HELD, lambda: {(): len({device for device, _ in state.holds.holders()})})
         self._show(CLAIMS, ClaimPhases(state.records).count)
 
     def _show(self, gauge: Row, read: Callable[[], Samples]) -> None:
@@ -237,7 +237,7 @@ class App:
             self._host,
             self._inventory,
             publish=slicer.take,
-            held=lambda: {device for device, _ in self._state.holds.holders()},
+            held=self._state.holds.holders,
             taints=(
                 partial(claim_taints, self._driver, self._state.records, self._host.boot_id()),
                 partial(busy_taints, self._driver, self._locks),

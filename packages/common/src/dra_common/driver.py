@@ -90,11 +90,13 @@ class Published:
         devices: in scheduling order.
         counter_sets: the counters they share.
         denied: names of those of ``devices`` that the operator does not want to be offered.
+        problems: one line for each thing that cannot be published as the operator wants it, naming it and why.
     """
 
     devices: tuple[Device, ...]
     counter_sets: tuple[CounterSet, ...] = ()
     denied: frozenset[str] = frozenset()
+    problems: tuple[str, ...] = ()
 
 
 class Driver(Protocol[H]):

@@ -27,6 +27,9 @@ ABSENT = "absent"
 DENIED = "denied"
 """``<driver>/denied``: the operator does not want the device to be offered; it goes when its claim gives it back."""
 
+SHARED = "shared"
+"""``<driver>/shared``: claims share the device, which is to be shared no more; it goes with the last of them."""
+
 CORDONED = "cordoned"
 """``<driver>/cordoned``: an operator wants no new claim on the device."""
 
@@ -62,6 +65,14 @@ def denied_taint(driver: str) -> Taint:
     NoSchedule: whoever has it keeps it.
     """
     return Taint(f"{driver}/{DENIED}", TaintEffect.NO_SCHEDULE)
+
+
+def shared_taint(driver: str) -> Taint:
+    """Return the taint of a device that is to be given whole, while claims still share it.
+
+    NoSchedule: who has a share keeps it.
+    """
+    return Taint(f"{driver}/{SHARED}", TaintEffect.NO_SCHEDULE)
 
 
 def cordoned_taint(driver: str, why: str = "") -> Taint:
@@ -125,6 +136,20 @@ def offered(known: Known, held: frozenset[str]) -> Known:
     return replace(known, devices=tuple(each for each in known.devices if each.name not in hidden))
 
 
+def still_shared(driver: str, devices: Iterable[Device], shared: frozenset[str]) -> tuple[Device, ...]:
+    """Return the devices, of which those that claims still share are nobody's whole; pure.
+
+    The scheduler gives a device that allows one allocation to a claim although others have shares of it; of one that
+    allows several it takes what they have into account, and it would give all of every capacity without a policy.
+    """
+    return tuple(
+        replace(_tainted(device, (shared_taint(driver),)), allow_multiple_allocations=True)
+        if device.name in shared and not device.allow_multiple_allocations
+        else device
+        for device in devices
+    )
+
+
 def with_health(
     driver: str, devices: Iterable[Device], healths: Mapping[str, DeviceHealth]
 ) -> tuple[Device, ...]:
@@ -148,6 +173,7 @@ class Inventory:
         self._known = Known()
         self._taints: Taints = {}
         self._held: frozenset[str] = frozenset()
+        self._shared: frozenset[str] = frozenset()
         self._snapshot = Snapshot(0)
 
     @property
@@ -163,19 +189,30 @@ class Inventory:
 
     @property
     def leaving(self) -> frozenset[str]:
-        """Devices that are published only because a claim holds them: absent ones, and denied ones."""
+        """Devices that are published only because a claim holds them: absent ones, and denied ones.
+
+        Also those that are shared only because claims share them.
+        """
         with self._lock:
-            return (self._known.absent | self._known.denied) & self._snapshot.held
+            kept = {device.name for device in self._known.devices if not device.allow_multiple_allocations}
+            gone = self._known.absent | self._known.denied
+            return (gone & self._snapshot.held) | (self._snapshot.shared & kept)
 
     def update(
-        self, published: Published, held: Iterable[str], taints: Taints | None = None
+        self,
+        published: Published,
+        held: Iterable[str],
+        taints: Taints | None = None,
+        shared: Iterable[str] = (),
     ) -> Snapshot | None:
         """Take in one look at the machine. Returns the new snapshot; None if its content is that of the last.
 
-        The first update is always news, even of a node without devices.
+        ``shared`` names those of ``held`` of which claims have shares. The first update is always news, even of a node
+        without devices.
         """
         with self._lock:
             self._held, self._taints = frozenset(held), taints or {}
+            self._shared = frozenset(shared)
             self._known = look(self._known, published, self._held)
             return self._compose()
 
@@ -186,10 +223,13 @@ class Inventory:
 
     def _compose(self) -> Snapshot | None:
         devices = with_taints(self._driver, offered(self._known, self._held), self._taints)
+        devices = still_shared(self._driver, devices, self._shared)
         if self._diagnose is not None:
             healths = self._diagnose([device.name for device in devices], self._known.absent)
             devices = with_health(self._driver, devices, healths)
-        content = Snapshot(self._snapshot.generation, devices, self._known.counter_sets, self._held)
+        content = Snapshot(
+            self._snapshot.generation, devices, self._known.counter_sets, self._held, self._shared
+        )
         if self._snapshot.generation and content == self._snapshot:
             return None
         self._snapshot = replace(content, generation=content.generation + 1)
@@ -239,7 +279,8 @@ def _tainted(device: Device, extra: tuple[Taint, ...]) -> Device:
 
 def _diagnosed(driver: str, device: Device, health: DeviceHealth) -> Device:
     said = replace(device, attributes={**device.attributes, "health": str(health.state)})
-    if health.memory and MEMORY not in device.capacity:
+    # Of a device that is shared each claim would get all of a capacity without a policy: the driver's to say.
+    if health.memory and MEMORY not in device.capacity and not device.allow_multiple_allocations:
         memory = Capacity(Quantity.mebibytes(health.memory // 2**20))
         said = replace(said, capacity={**device.capacity, MEMORY: memory})
     taint = unhealthy_taint(driver, health)

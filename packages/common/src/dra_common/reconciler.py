@@ -10,7 +10,7 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 from dra_common.bell import Bell
-from dra_common.driver import Discovery, Driver
+from dra_common.driver import Discovery, Driver, Published
 from dra_common.errors import DraError
 from dra_common.inventory import Inventory, Taints, TaintSource
 from dra_common.model import Snapshot
@@ -48,7 +48,7 @@ class Reconciler:
 
     Args:
         publish: takes a snapshot whose content changed; called in the thread that looked, so it only hands over.
-        held: names of devices that a claim holds. Raises StateError.
+        held: what claims hold: devices, each with a share id or None. Raises StateError.
         taints: each tells of the hardware that was found, by device name, which taints it has besides those that the
             driver knows of. Raises StateError.
         seen: is told of the hardware that a look found, by device name, before it is taken in.
@@ -63,7 +63,7 @@ class Reconciler:
         inventory: Inventory,
         *,
         publish: Callable[[Snapshot], None],
-        held: Callable[[], Collection[str]],
+        held: Callable[[], Collection[tuple[str, str | None]]],
         taints: Sequence[TaintSource] = (),
         seen: Callable[[Mapping[str, Any]], None] = lambda _: None,
         heard: Callable[[Uevent], None] = lambda _: None,
@@ -154,14 +154,18 @@ class Reconciler:
             self._tell_trouble(str(error))
             return
         self._tell_trouble("")
-        self._tell_problems(found)
         self._seen(found.hardware)
-        self._take_in(found, held, taints)
+        published = self._driver.publish(found.hardware)
+        self._tell_problems((*found.problems, *published.problems))
+        self._take_in(published, held, taints)
         if self._freed & self._inventory.leaving:
             self.ring("a claim let go of a device during the look")
 
-    def _take_in(self, found: Discovery[Any], held: frozenset[str], taints: Taints) -> None:
-        changed = self._inventory.update(self._driver.publish(found.hardware), held, taints)
+    def _take_in(
+        self, published: Published, holds: frozenset[tuple[str, str | None]], taints: Taints
+    ) -> None:
+        held, shared = {device for device, _ in holds}, {device for device, share in holds if share}
+        changed = self._inventory.update(published, held, taints, shared)
         self._owed = changed or self._owed
         if self._owed:
             _log.info("%d devices, %d held", len(self._owed.devices), len(self._owed.held))
@@ -180,14 +184,14 @@ class Reconciler:
             _log.info("can look at the machine again")
         self._trouble = trouble
 
-    def _tell_problems(self, found: Discovery[Any]) -> None:
-        for problem in found.problems:
+    def _tell_problems(self, problems: tuple[str, ...]) -> None:
+        for problem in problems:
             if problem not in self._problems:
                 _log.warning("%s", problem)
         for problem in self._problems:
-            if problem not in found.problems:
+            if problem not in problems:
                 _log.info("no longer: %s", problem)
-        self._problems = found.problems
+        self._problems = problems
 
 
 class _Listener:

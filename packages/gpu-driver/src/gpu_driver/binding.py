@@ -97,6 +97,23 @@ def _no_reset(gpu: Gpu, why: str, cure: str) -> DeviceRefused:
     return DeviceRefused(f"device {gpu.name} cannot be prepared with a reset afterwards: {why}", cure=cure)
 
 
+def check_share(gpu: Gpu, *, vfio: bool, reset: bool) -> None:
+    """Raise DeviceRefused for a share of a GPU that would change what others have of it."""
+    if vfio:
+        cure = "its DeviceClass should not select shared GPUs: those with the capacity `clients`"
+        raise _refused(
+            gpu, vfio=True, why="other claims can share it, and a machine takes all of it", cure=cure
+        )
+    if reset:
+        cure = "its DeviceClass should not select shared GPUs, those with the capacity `clients`, or say `reset: none`"
+        raise _refused(gpu, vfio=False, why="a reset would take it from others that share it", cure=cure)
+    if not is_bound(gpu, vfio=False):
+        cure = f"bind it to {gpu.native_driver or 'i915 or xe'} by hand, or do not share it"
+        raise _refused(
+            gpu, vfio=False, why=f"{_is(gpu)}, which is not changed for one of its sharers", cure=cure
+        )
+
+
 def check_ready(gpu: Gpu, *, vfio: bool) -> None:
     """Raise DeviceRefused if a GPU with the right kernel driver cannot be used all the same."""
     if vfio and gpu.in_use:

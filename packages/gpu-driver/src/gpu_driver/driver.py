@@ -26,6 +26,7 @@ from gpu_driver.device import Gpu
 from gpu_driver.inside import Insides
 from gpu_driver.policy import KIND as POLICY
 from gpu_driver.policy import GpuDevicePolicy, GpuPolicy
+from gpu_driver.shares import Shares
 
 NAME = "gpu.intel.com"
 
@@ -64,8 +65,9 @@ class GpuDriver:
         policy = self._policy
         denied = frozenset(gpu.name for gpu in gpus if not policy.of(gpu).publish)
         counters = Counters(gpus)
-        devices = (counters.charge(device.to_device(gpu, manage=policy.manage_binding), gpu) for gpu in gpus)
-        return Published(tuple(devices), counters.sets(), denied)
+        shares = Shares(policy)
+        devices = tuple(counters.charge(shares.offer(gpu), gpu) for gpu in gpus)
+        return Published(devices, counters.sets(), denied, shares.problems)
 
     def locks(self, wanted: Wanted, hardware: Gpu) -> tuple[str, ...]:
         """Name the lock of the GPU's kernel driver, if it may have to be changed."""

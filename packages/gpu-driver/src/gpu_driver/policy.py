@@ -18,6 +18,7 @@ from dra_common.policy import (
 from pydantic import AfterValidator, Field
 
 from gpu_driver.device import Gpu, is_bdf, split_name
+from gpu_driver.sharing import Sharing
 
 _WILD = frozenset("*?[")
 
@@ -103,9 +104,11 @@ class GpuDevicePolicy(DevicePolicy):
         publish: whether the GPU is offered to claims. One that a claim holds stays in its ResourceSlice, with the taint
             `gpu.intel.com/denied`, until it is given back.
         health: what becomes of it when it is unhealthy.
+        sharing: several claims can have it at once; without it, one has all of it.
     """
 
     health: GpuHealthPolicy = GpuHealthPolicy()
+    sharing: Sharing | None = None
 
 
 class GpuRule(GpuDevicePolicy):

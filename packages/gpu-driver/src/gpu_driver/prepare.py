@@ -104,6 +104,8 @@ def _planned(wanted: Wanted, gpu: Gpu, *, manage: bool) -> PlannedDevice:
     if wanted.allocated.admin_access:
         return PlannedDevice(wanted.allocated)
     vfio, config = wants_vfio(wanted), config_of(wanted)
+    if wanted.allocated.share_id:
+        binding.check_share(gpu, vfio=vfio, reset=_resets(wanted))
     options: dict[str, JsonValue] | None = {_IOMMU: config.iommu} if vfio else _drm_options(gpu, config)
     if vfio:
         binding.check_vfio(gpu, config)

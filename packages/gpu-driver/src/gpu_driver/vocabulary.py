@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dra_common.inventory import absent_taint, cordoned_taint, denied_taint
+from dra_common.inventory import absent_taint, cordoned_taint, denied_taint, shared_taint
 from dra_common.model import TaintEffect
 from dra_common.taints import busy_taint, revert_failed_taint
 
 from gpu_driver.device import NO_CARD, UNBOUND_TAINT, UNEXPECTED_DRIVER_TAINT, UNHEALTHY_TAINT
 from gpu_driver.driver import NAME
+from gpu_driver.sharing import CLIENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +154,24 @@ CAPACITIES: tuple[Term, ...] = (
     Term(
         "memory",
         "quantity",
-        "Local memory in whole MiB. Integrated graphics have none of their own: `0`.",
+        "Local memory in whole MiB. Integrated graphics have none of their own: `0`. Of a GPU that is shared the "
+        "scheduler counts what each claim takes of it; nobody enforces it.",
         "it is not known: a card that is not on `i915` or `xe`, or whose driver tells this process nothing, and "
         "that no xpumd knows; of a virtual function on another driver, if that of its parent does not tell either",
     ),
-    Term("millicores", "quantity", "1000 for every device whatever its size, for existing manifests."),
+    Term(
+        "millicores",
+        "quantity",
+        "1000 for every device whatever its size, for existing manifests. Of a GPU that is shared the scheduler counts "
+        "what each claim takes of it; nobody enforces it.",
+    ),
+    Term(
+        CLIENTS,
+        "quantity",
+        "How many claims can share the GPU. Each takes 1, or as many as it asks for: who takes all is alone. Enforced "
+        "by the scheduler.",
+        "the GPU is not [shared](gpu-driver.md#share-a-gpu), or the cluster cannot",
+    ),
 )
 """Capacities, in the order in which they are documented."""
 
@@ -211,6 +225,12 @@ TAINTS: tuple[TaintTerm, ...] = (
         "An operator took the device out of use with `devices cordon`; what runs on it goes on.",
         "`devices uncordon` names it; it survives restarts, updates and reboots",
         value="the reason given, as far as a label may say it",
+    ),
+    TaintTerm(
+        shared_taint(NAME).key,
+        shared_taint(NAME).effect,
+        "The configuration file does not want the GPU to be shared any more, and claims still share it.",
+        "the last of these claims gives it back; from then on it is given whole",
     ),
     TaintTerm(
         denied_taint(NAME).key,

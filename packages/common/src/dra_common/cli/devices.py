@@ -52,9 +52,10 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         host = open_host(host_settings(sysfs_root, devfs_root, procfs_root, "", simulated_root))
         found = driver.discover(host)
         cordons, unknown = _cordons(cordons_folder(kubelet_plugins_dir / driver.name))
-        for problem in (*found.problems, *unknown):
+        offer = driver.publish(found.hardware)
+        for problem in (*found.problems, *offer.problems, *unknown):
             print(f"{definition.program}: warning: {problem}", file=sys.stderr)  # noqa: T201
-        published = _marked(driver.name, driver.publish(found.hardware), cordons)
+        published = _marked(driver.name, offer, cordons)
         if as_json:
             typer.echo(
                 json.dumps(

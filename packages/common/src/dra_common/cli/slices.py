@@ -59,7 +59,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         off = parse_features(server_features_off, "--server-features-off (SERVER_FEATURES_OFF)")
         features = ServerFeatures.of(_version(kubernetes)).without(*off)
         made = to_slices(snapshot, driver=driver.name, features=features)
-        for line in (*found.problems, *made.withdrawn):
+        for line in (*found.problems, *published.problems, *made.withdrawn):
             print(f"{definition.program}: warning: {line}", file=sys.stderr)  # noqa: T201
         owner = Owner(driver.name, node_name or socket.gethostname(), _PREVIEW_UID)
         items: list[dict[str, Any]] = list(plan_sync(made.contents, (), owner).creates)

@@ -94,6 +94,8 @@ class Device:
         name: a DNS-1123 label, unique in the pool.
         attributes: names without a domain belong to the driver's domain; otherwise ``domain/name``.
         capacity: names as for attributes. An amount that is not known is left out, never published as 0.
+        alone: of a device that allows multiple allocations, its capacity where the server cannot share devices, and one
+            claim gets all of it; None = it is not published there.
     """
 
     name: str
@@ -102,3 +104,4 @@ class Device:
     taints: tuple[Taint, ...] = ()
     consumes: tuple[CounterConsumption, ...] = ()
     allow_multiple_allocations: bool = False
+    alone: Mapping[str, Capacity] | None = None

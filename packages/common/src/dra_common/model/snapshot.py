@@ -12,10 +12,12 @@ class Snapshot:
     """The devices and counter sets of this node's pool, in the order in which the scheduler should try them.
 
     ``generation`` counts snapshots of this process; two snapshots with equal devices, counter sets and holds have equal
-    content whatever their generation. ``held`` names the devices that some claim holds.
+    content whatever their generation. ``held`` names the devices that some claim holds, ``shared`` those of them of
+    which claims have shares.
     """
 
     generation: int
     devices: tuple[Device, ...] = ()
     counter_sets: tuple[CounterSet, ...] = ()
     held: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()

@@ -21,7 +21,8 @@ _KEEPS_AWAY = (TaintEffect.NO_SCHEDULE, TaintEffect.NO_EXECUTE)
 def degrade(snapshot: Snapshot, features: ServerFeatures) -> Degraded:
     """Return devices, counter sets and what was withdrawn; without loss where the server has all features.
 
-    - No sharing: devices that allow multiple allocations are withdrawn.
+    - No sharing: devices that allow multiple allocations are withdrawn; one that one claim could have for itself is
+      published so, unless claims share it already.
     - No taints: a device that should keep pods away is withdrawn, unless one claim holds it whole, which keeps
       others away just as well; other taints are left out.
     - No counters: of the devices that share counters as many stay as could all be allocated at once; see
@@ -29,6 +30,7 @@ def degrade(snapshot: Snapshot, features: ServerFeatures) -> Degraded:
     """
     devices, gone = list(snapshot.devices), dict[str, str]()
     if not features.consumable_capacity:
+        devices = [_alone(device) if device.name not in snapshot.shared else device for device in devices]
         gone |= {device.name: _NO_SHARING for device in devices if device.allow_multiple_allocations}
     if not features.taints:
         gone |= {device.name: _tainted(device) for device in devices if _needs_taint(device, snapshot.held)}
@@ -39,6 +41,12 @@ def degrade(snapshot: Snapshot, features: ServerFeatures) -> Degraded:
         devices, counter_sets = [replace(device, consumes=()) for device in devices], ()
     kept = tuple(device for device in devices if device.name not in gone)
     return kept, counter_sets, tuple(_report(snapshot.devices, gone))
+
+
+def _alone(device: Device) -> Device:
+    if device.alone is None:
+        return device
+    return replace(device, allow_multiple_allocations=False, capacity=device.alone, alone=None)
 
 
 _NO_SHARING = f"the server cannot share devices between claims (feature gate {GATES['consumable_capacity']})"

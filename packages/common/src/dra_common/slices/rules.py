@@ -7,6 +7,7 @@ that do not exist) it does not see at all: the scheduler then ignores the pool.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from dra_common.errors import SliceError
 from dra_common.model import Attribute, CounterConsumption, Device, Quantity, Snapshot, Version
@@ -45,6 +46,9 @@ def _device(device: Device, driver: str, features: ServerFeatures, budgets: Budg
     for name, value in device.attributes.items():
         _attribute(value, f"{where}: attribute {name}")
     _capacity(device, where)
+    if device.alone is not None:
+        _qualified(device.alone, driver, f"{where}: capacity")
+        _capacity(replace(device, capacity=device.alone, allow_multiple_allocations=False), where)
     _taints(device, features, where)
     _consumes(device.consumes, budgets, where)
 
