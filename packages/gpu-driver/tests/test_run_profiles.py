@@ -67,14 +67,18 @@ def test_from_registration_to_nothing_left(node: SimulatedNode) -> None:
     answers = {}
     for name in usable:
         ref = node.create_claim(f"for-{name}", by_address(found[name]["hardware"]["bdf"]))
-        assert isinstance(node.allocate(ref), Allocation)
+        if not isinstance(node.allocate(ref), Allocation):
+            # A PF and its VFs exclude one another, which its own tests look at.
+            assert published[name]["consumesCounters"]
+            node.delete_claim(ref)
+            continue
         answers[name] = ref, node.prepare(ref)
     for name, (ref, answer) in answers.items():
         (device,) = answer
         assert (device.device, device.pool, device.requests) == (name, NODE, ("gpu",))
         assert device.cdi_ids == (f"intel.com/gpu={ref.uid}-{name}",)
         expect_container(node, found[name]["hardware"], node.resolve(answer))
-    assert len(list(node.cdi.iterdir())) == len(usable)
+    assert len(list(node.cdi.iterdir())) == len(answers)
     # What the scheduler is kept from is refused, and leaves nothing; the others get a kernel driver for the claim.
     for name in set(found) - set(usable) if len(found) < 12 else ():
         ref = allocated(node, f"other-{name}", name)

@@ -127,8 +127,8 @@ def check(given: tuple[str, Sequence[Harm]]) -> None:
 
 
 def _own(gpu: Gpu, victims: frozenset[str]) -> Gpu:
-    """Without what is read from the files of the physical function: the number of a virtual function."""
-    return replace(gpu, vf_index=None) if gpu.parent in victims else gpu
+    """Without what is read from the files of the physical function: number and memory of a virtual function."""
+    return replace(gpu, vf_index=None, memory_mib=None) if gpu.parent in victims else gpu
 
 
 def check_published(hardware: Mapping[str, Gpu]) -> None:
