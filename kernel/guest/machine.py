@@ -23,6 +23,8 @@ INTERVAL = 0.1
 # Seconds until the command begins, for each boot. Of some dozens one stands still since the emulated timer of a
 # processor does: nothing was done by then, so it is booted again.
 PATIENCE = (120.0, 120.0, float("inf"))
+# What the kernel says when its timer stands still, and the seconds without a word of the command that make it sure.
+STILL, SILENCE = "Possible timer handling issue", 120.0
 PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 MEMORY = "the guest needs 2 GB of memory"
 
@@ -52,9 +54,10 @@ class Machine:
         self.folder = folder.resolve()
         self.console = self.folder / "console"
 
-    def run(self, command: str, timeout: float, tell: Tell | None = None) -> int:
+    def run(self, command: str, timeout: float, tell: Tell | None = None, *, repeatable: bool = False) -> int:
         """Give the exit status of a shell command; ``tell`` gets its output as it comes.
 
+        ``repeatable``: may begin again, in another guest, if the timer of the first one stands still.
         Raises ``GuestError``: QEMU does not start, the kernel panicked, no result within ``timeout`` seconds, no space.
         """
         deadline = time.monotonic() + timeout
@@ -67,9 +70,11 @@ class Machine:
                 finally:
                     process.kill()
             status = process.returncode
-            if ended or self._begun or time.monotonic() > deadline:
+            if ended or time.monotonic() > deadline or (self._begun and not repeatable):
                 break
         if not ended and self._code() is None:
+            if STILL in self._console():
+                raise self._nothing("the guest's emulated timer stood still", cure="run it again")
             raise self._nothing(f"the guest gave no result within {timeout:g} s and was ended")
         return self._result(status)
 
@@ -123,14 +128,17 @@ class Machine:
     def _wait(
         self, process: "subprocess.Popen[bytes]", deadline: float, begin_by: float, tell: Tell | None
     ) -> bool:
-        """Pass on what the command says until QEMU ends; False if a deadline came first, that to begin or to end."""
-        told = 0
+        """Pass on what the command says until QEMU ends; False if a deadline came first, or the guest stands still."""
+        told, heard = 0, time.monotonic()
         while True:
             ended = process.poll() is not None
-            told += self._pass_on(told, tell)
             now = time.monotonic()
+            if fresh := self._pass_on(told, tell):
+                told, heard = told + fresh, now
             if ended or now > deadline or (now > begin_by and not self._begun):
                 return ended
+            if now > heard + SILENCE and STILL in self._console():
+                return False
             time.sleep(INTERVAL)
 
     @property
@@ -139,12 +147,12 @@ class Machine:
 
     def _pass_on(self, told: int, tell: Tell | None) -> int:
         stdout = self.folder / "stdout"
-        if tell is None or not stdout.exists():
+        if not stdout.exists():
             return 0
         with stdout.open("rb") as file:
             file.seek(told)
             fresh = file.read()
-        if fresh:
+        if fresh and tell:
             tell(fresh)
         return len(fresh)
 

@@ -1,11 +1,12 @@
 """The whole tier: the tests of guests themselves, and those inside of guests, a guest for each folder of tests.
 
-Most of their time they wait (the kernel takes a second or two to remove VFs), so some run beside one another.
+Half of their time they wait (the kernel takes a second or two to remove VFs), so two of them share a core.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest.programs import supervised
+
+A_CORE = 2
+GUEST_MB = 2560
+"""What one takes of the machine's memory: the guest's own 2 GB, and QEMU."""
+MEMINFO = Path("/proc/meminfo")
 
 Say = Callable[[str], None]
 
@@ -31,8 +37,15 @@ class Part:
 def inside(tests: Path) -> dict[str, list[Path]]:
     """Give the tests of each guest: the modules beside the folders, and those of every folder."""
     folders = {path.parent for path in tests.glob("*/test_*.py")}
-    found = {tests.name: sorted(tests.glob("test_*.py"))}
-    return found | {folder.name: [folder] for folder in sorted(folders, reverse=True)}
+    found = {folder.name: [folder] for folder in sorted(folders, reverse=True)}
+    return found | {tests.name: sorted(tests.glob("test_*.py"))}
+
+
+def room() -> int:
+    """How many guests this machine has cores and free memory for."""
+    available = re.search(r"^MemAvailable: +(\d+) kB$", MEMINFO.read_text(), re.MULTILINE)
+    fitting = int(available[1]) // (GUEST_MB << 10) if available else 1
+    return max(1, min(A_CORE * len(os.sched_getaffinity(0)), fitting))
 
 
 class Tier:
@@ -41,7 +54,7 @@ class Tier:
     def __init__(self, output: Path, say: Say, beside: int = 0) -> None:
         self._output = output
         self._say = say
-        self._beside = beside or len(os.sched_getaffinity(0))
+        self._beside = beside or room()
         self._telling = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._ended = False

@@ -12,7 +12,7 @@ from card import SYSFS, Card, Uevents, must
 from dra_common.driver import Discovery, Published
 from dra_common.errors import HostNotFound
 from dra_common.hotplug import OVERFLOW, SUBSCRIBED, KernelUevents, Monitor, subscribe
-from dra_common.model import Device
+from dra_common.model import Device, ParentMode
 from dra_common.ports import Host
 from dra_common.testing.waiting import wait_until
 from monitor import Monitor as Qemu
@@ -33,7 +33,8 @@ class Nics:
         found = [bdf for bdf in host.sysfs.listdir(PCI) if self._is_ours(host, bdf)]
         return Discovery({name(bdf): self._driver(host, bdf) for bdf in found})
 
-    def publish(self, hardware: Mapping[str, str]) -> Published:
+    def publish(self, hardware: Mapping[str, str], modes: Mapping[str, ParentMode]) -> Published:
+        del modes
         return Published(tuple(Device(name, {"driver": driver}) for name, driver in hardware.items()))
 
     def _is_ours(self, host: Host, bdf: str) -> bool:

@@ -11,7 +11,7 @@ from dra_common.driver import Discovery, Published
 from dra_common.hosts import open_host
 from dra_common.hotplug import KernelUevents
 from dra_common.inventory import Inventory
-from dra_common.model import Snapshot
+from dra_common.model import ParentMode, Snapshot
 from dra_common.ports import Host, Uevent
 from dra_common.reconciler import Reconciler, Timing
 from dra_common.settings import HostSettings
@@ -42,7 +42,7 @@ class Looker(Protocol):
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Any]:
         """Look at the machine."""
 
-    def publish(self, hardware: Mapping[str, Any]) -> Published:
+    def publish(self, hardware: Mapping[str, Any], modes: Mapping[str, ParentMode]) -> Published:
         """Say what is published of it."""
 
 
@@ -89,9 +89,9 @@ class Watch:
         self.problems = found.problems
         return found
 
-    def publish(self, hardware: Mapping[str, Any]) -> Published:
+    def publish(self, hardware: Mapping[str, Any], modes: Mapping[str, ParentMode]) -> Published:
         """Publish as the driver does."""
-        return self._driver.publish(hardware)
+        return self._driver.publish(hardware, modes)
 
     @property
     def devices(self) -> Mapping[str, Mapping[str, object]]:

@@ -120,6 +120,39 @@ def test_a_guest_that_has_begun_is_left_its_time(
     assert (tmp_path / "boots").read_text() == "once\n"
 
 
+STILL = "echo '[   50.1] rcu: \tPossible timer handling issue on cpu=0 timer-softirq=1' >console"
+
+
+def test_a_guest_whose_timer_stands_still_is_begun_again_where_that_may_be(
+    made: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE", 0.5)
+    stuck = f"[ -e {tmp_path}/stuck ] || {{ echo $$ >{tmp_path}/stuck; {STILL}; exec sleep 600; }}"
+    qemu(made, f": >stdout; {stuck}; echo said >stdout; echo 5 >code")
+    heard: list[bytes] = []
+    assert Machine(made, tmp_path / "out").run("x", DEADLINE, heard.append, repeatable=True) == 5
+    assert heard == [b"said\n"]
+    assert not Path("/proc", (tmp_path / "stuck").read_text().strip()).exists()
+
+
+def test_a_guest_whose_timer_stands_still_is_given_up_at_once(
+    made: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE", 0.5)
+    does = f"echo once >>{tmp_path}/boots; : >stdout; {STILL}; exec sleep 600"
+    told = "the guest's emulated timer stood still; console: /out/console (run it again)"
+    assert refusal(made, does) == told
+    assert (tmp_path / "boots").read_text() == "once\n"
+
+
+def test_a_guest_that_complains_of_its_timer_and_goes_on_is_left_its_time(
+    made: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE", 0.5)
+    says = "for n in 1 2 3 4 5 6 7 8; do echo $n >>stdout; sleep 0.2; done"
+    assert run(made, f"{STILL}; {says}; echo 6 >code") == 6
+
+
 def test_a_result_that_came_in_time_counts_though_the_guest_does_not_end(made: Parts) -> None:
     assert run(made, "echo 4 >code; exec sleep 600", 1) == 4
 

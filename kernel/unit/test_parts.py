@@ -161,7 +161,7 @@ def test_a_disk_that_is_full_in_the_middle_is_one_line(mirror: Path) -> None:
 
 def test_a_killed_fetch_leaves_nothing_that_counts(mirror: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
-    (mirror / "hook-download").write_text(f"echo $$ >{there}; sleep 600\n")
+    (mirror / "hook-download").write_text(f"echo $$ >{there}.new; mv {there}.new {there}; sleep 600\n")
     with fetching(mirror) as process:
         until(there)
         child = int(there.read_text())

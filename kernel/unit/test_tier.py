@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from guest import tier as module
-from guest.tier import Part, Tier, inside
+from guest.tier import Part, Tier, inside, room
 
 DEADLINE = 30.0
 GUEST = Path(module.__file__).parents[1]
@@ -63,6 +63,17 @@ def test_no_more_at_once_than_said(tmp_path: Path) -> None:
     alone = f"mkdir {tmp_path}/taken && sleep 0.05 && rmdir {tmp_path}/taken"
     parts = [shell(str(number), alone) for number in range(4)]
     assert Tier(tmp_path / "out", lambda _: None, beside=1).run(parts) == 0
+
+
+def test_as_many_at_once_as_there_is_memory_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MEMINFO", tmp_path / "meminfo")
+
+    def with_memory(megabytes: int) -> int:
+        (tmp_path / "meminfo").write_text(f"MemFree:  1 kB\nMemAvailable:  {megabytes << 10} kB\n")
+        return room()
+
+    cores = len(os.sched_getaffinity(0))
+    assert [with_memory(megabytes) for megabytes in (100, 2560, 1 << 30)] == [1, 1, 2 * cores]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,31 +15,12 @@ from dra_common.deadline import Deadline
 from dra_common.errors import DeviceRefused, DraError, HardwareBusy, HardwareRefused, LockTimeout
 from dra_common.model import ClaimRef, Phase
 from dra_common.pci import Binding, Setting, group_node, look
-from dra_common.testing.mortal import Orders
 from dra_common.testing.nic import PF
 from dra_common.testing.rig import soon
 from dra_common.testing.waiting import wait_until
+from nicmodes import FOUND, MODES, NATIVE
 from nicrig import SECONDS, NicRig
 from real import device_open
-
-VFIO, NATIVE = Binding("vfio-pci", "vfio-pci"), Binding("igbvf")
-FOUND = Setting(Binding("igb", "igb"), autoprobe=False)
-
-
-def with_vfs(*vfs: Binding) -> Setting:
-    return Setting(FOUND.binding, autoprobe=False, vfs=vfs)
-
-
-MODES: dict[str, tuple[dict[str, object], Setting]] = {
-    "whole": ({}, FOUND),
-    "whole-vfio": ({"binding": "vfio"}, Setting(VFIO, autoprobe=False)),
-    "one-vf": ({"vfs": 1}, with_vfs(NATIVE)),
-    "one-vf-vfio": ({"vfs": 1, "binding": "vfio"}, with_vfs(VFIO)),
-    "two-vfs": ({"vfs": 2}, with_vfs(NATIVE, NATIVE)),
-    "two-vfs-vfio": ({"vfs": 2, "binding": "vfio"}, with_vfs(VFIO, VFIO)),
-    "seven-vfs": ({"vfs": 7}, with_vfs(*[NATIVE] * 7)),
-    "seven-vfs-vfio": ({"vfs": 7, "binding": "vfio"}, with_vfs(*[VFIO] * 7)),
-}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -164,84 +143,3 @@ def test_a_virtual_machine_that_runs_on_blocks_only_its_own_device(rig: NicRig, 
     assert rig.setting(PF) == FOUND
     assert rig.locks.stuck() == {}
     assert rig.leftovers() == []
-
-
-# ---------------------------------------------------------------- killed
-
-
-OFTEN, SELDOM = 4, 10
-
-
-@dataclass(frozen=True)
-class Case:
-    """Where a process is killed.
-
-    Args:
-        mode: of the claim.
-        call: prepare or unprepare.
-        every: of changes of files one in so many; of hardware each, before and after.
-    """
-
-    mode: str
-    call: str
-    every: int
-
-    def points(self, changes: list[str]) -> list[Orders]:
-        found = []
-        for number, line in enumerate(changes, 1):
-            hardware = " hardware " in line
-            if hardware or number % self.every == 0:
-                found.append(Orders("kill-before", number))
-            # Nearly before the next one, but the kernel may still be at it.
-            if hardware and self.every == OFTEN:
-                found.append(Orders("kill-after", number))
-        return found
-
-
-CASES = [
-    Case("whole-vfio", "prepare", OFTEN),
-    Case("whole-vfio", "unprepare", OFTEN),
-    Case("two-vfs-vfio", "prepare", SELDOM),
-    Case("two-vfs-vfio", "unprepare", SELDOM),
-]
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.mode}-{case.call}")
-def test_killed_at_any_change_the_pf_is_afterwards_as_found(
-    rig: NicRig, case: Case, record_property: Callable[[str, object], None]
-) -> None:
-    config, wanted = MODES[case.mode]
-    ref = rig.nic_claim("one", PF, **config)
-    log = rig.root / "changes"
-
-    def call(process: NicRig) -> None:
-        getattr(process, case.call)(ref)
-
-    def before() -> None:
-        if case.call == "unprepare":
-            rig.prepare(ref)
-
-    # The first of all makes folders, which then are there.
-    for _ in ("first", "second"):
-        before()
-        log.unlink(missing_ok=True)
-        assert rig.in_a_process(call, log=log) == 0
-        rig.unprepare(ref)
-    changes = log.read_text().splitlines()
-    assert not [line for line in changes if line.startswith("beside")]
-    points = case.points(changes)
-    for number, orders in enumerate(points):
-        before()
-        assert rig.in_a_process(call, orders) == -signal.SIGKILL
-        rig.begin()
-        # The next life of the driver begins with recovery; then the kubelet tries again.
-        rig.recover()
-        if case.call == "prepare" and number % 2:
-            rig.prepare(ref)
-            assert rig.setting(PF) == wanted
-        rig.unprepare(ref)
-        assert rig.setting(PF) == FOUND
-        assert rig.leftovers() == []
-    assert points
-    record_property("kills", [f"{case.mode} {case.call}", "SIGKILL", len(changes), len(points)])
