@@ -20,8 +20,8 @@ import dra_common.records
 from dra_common.cli import main
 from dra_common.codec import encode
 from dra_common.definition import Definition
-from dra_common.driver import Published
-from dra_common.model import ClaimRecord, Plan
+from dra_common.driver import NO_MODES, Published
+from dra_common.model import ClaimRecord, ParentMode, Plan
 from dra_common.ports import Host
 from dra_common.simulate import Simulation
 from dra_common.testing.knobs import DRIVER, Knob, KnobDriver
@@ -42,9 +42,9 @@ class PatientKnobs(KnobDriver):
             self.hold.with_name(f"{self.hold.name}.entered").touch()
             time.sleep(0.01)
 
-    def publish(self, hardware: Mapping[str, Knob]) -> Published:
+    def publish(self, hardware: Mapping[str, Knob], modes: Mapping[str, ParentMode] = NO_MODES) -> Published:
         """Publish what this release does, and more."""
-        published = super().publish(hardware)
+        published = super().publish(hardware, modes)
         if not NEWER:
             return published
         more = (replace(each, attributes={**each.attributes, "colour": "red"}) for each in published.devices)

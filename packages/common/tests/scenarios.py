@@ -8,14 +8,10 @@ and the table in docs/dev/testing.md is made from here. ``python scenarios.py`` 
 
 from __future__ import annotations
 
-import ast
 import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
 
-PACKAGES = Path(__file__).parents[2]
-REAL_CLUSTER = PACKAGES.parent / "e2e" / "tests"
+from marks import Proof, marked
 
 SCENARIOS: Mapping[int, str] = {
     # Registration.
@@ -108,35 +104,9 @@ SCENARIOS: Mapping[int, str] = {
 }
 
 
-class Proof(NamedTuple):
-    """A test, and where it stands."""
-
-    file: Path
-    test: str
-
-    def __str__(self) -> str:
-        return f"{self.file.stem}::{self.test}"
-
-
 def proofs() -> Mapping[int, list[Proof]]:
-    """Scenario -> the tests that carry its mark, in the order of the files; read from the source.
-
-    Those of the folder ``REAL_CLUSTER`` are run on a real Kubernetes.
-    """
-    found: dict[int, list[Proof]] = {}
-    for file in sorted((*PACKAGES.glob("*/tests/**/test_*.py"), *REAL_CLUSTER.glob("test_*.py"))):
-        for test, numbers in _marked(ast.parse(file.read_text())):
-            for number in numbers:
-                found.setdefault(number, []).append(Proof(file, test))
-    return found
-
-
-def _marked(module: ast.Module) -> Iterator[tuple[str, list[int]]]:
-    for function in module.body:
-        if isinstance(function, ast.FunctionDef):
-            for mark in function.decorator_list:
-                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.scenario":
-                    yield function.name, [ast.literal_eval(number) for number in mark.args]
+    """Scenario -> the tests that carry its mark."""
+    return marked("scenario")
 
 
 if __name__ == "__main__":

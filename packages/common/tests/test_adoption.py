@@ -258,6 +258,7 @@ def test_a_plan_that_fails_after_a_reboot_leaves_the_claim_as_it_was(bench: Benc
 # --------------------------------------------------------------------------- the other two drivers
 
 
+@pytest.mark.defect(4)
 @pytest.mark.parametrize("file", ["gaudi-map.json", "gaudi-versioned.json"])
 def test_gaudi_the_claims_own_id_lives_as_long_as_the_claim(bench: Bench, file: str) -> None:
     with_driver(bench, GaudiLike(), "0000-a0-00-0-0x1020", "0000-b0-00-0-0x1020")
@@ -280,6 +281,7 @@ def test_gaudi_the_claims_own_id_lives_as_long_as_the_claim(bench: Bench, file: 
     assert bench.leftovers() == []
 
 
+@pytest.mark.defect(1)
 @pytest.mark.parametrize("file", ["qat-map.json", "qat-versioned.json"])
 def test_qat_the_control_node_resolves_and_stays_for_the_other_claim(bench: Bench, file: str) -> None:
     """The Go driver gives an id for it that it defines nowhere."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from app_world import NODE, World, app_world
-from dra_common.driver import Published
-from dra_common.model import CounterConsumption, Device, Quantity, Taint, TaintEffect
+from dra_common.driver import NO_MODES, Published
+from dra_common.model import CounterConsumption, Device, ParentMode, Quantity, Taint, TaintEffect
 from dra_common.testing.apiserver.faults import Fault
 from dra_common.testing.apiserver.messages import Request
 from dra_common.testing.knobs import DRIVER, Gate, Knob, KnobDriver
@@ -48,8 +48,8 @@ def published(world: World) -> dict[str, list[str]]:
 class Worn(KnobDriver):
     """Its device b is worn, which is worth a taint."""
 
-    def publish(self, hardware: Mapping[str, Knob]) -> Published:
-        made = super().publish(hardware)
+    def publish(self, hardware: Mapping[str, Knob], modes: Mapping[str, ParentMode] = NO_MODES) -> Published:
+        made = super().publish(hardware, modes)
         worn = (Taint(f"{DRIVER}/worn", TaintEffect.NO_SCHEDULE),)
         return Published(
             tuple(
@@ -157,7 +157,9 @@ def test_65_what_no_slice_may_hold_is_not_published_and_calls_are_served(
     world: World, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     class Confused(KnobDriver):
-        def publish(self, hardware: Mapping[str, Knob]) -> Published:
+        def publish(
+            self, hardware: Mapping[str, Knob], modes: Mapping[str, ParentMode] = NO_MODES
+        ) -> Published:
             if broken == "a device twice":
                 return Published((Device("a"), Device("a")))
             return Published((Device("a", consumes=(CounterConsumption("gone", {"m": Quantity(1)}),)),))

@@ -38,7 +38,8 @@ CHANGES_OF_OTHERS = {"bind", "add_insecure_port", "add_secure_port", "urlopen"}
 WRITING = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND", "O_TMPFILE"}
 WHOLE_MODULES = {"shutil", "tempfile", "subprocess"}
 HELPED = {
-    "pci/helper.py": "its process makes what is counted here, one effect for each write that it is asked for"
+    "pci/helper.py": "its process makes what is counted here, one effect for each write that it is asked for",
+    "custody.py": "ends those processes, and starts none",
 }
 HELPER = "pci/errand.py"
 """The program of that process."""

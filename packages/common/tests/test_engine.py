@@ -51,6 +51,7 @@ def record(bench: Bench, name: str) -> ClaimRecord:
 # ---------------------------------------------------------------- prepare
 
 
+@pytest.mark.defect(1)
 @pytest.mark.scenario(16)
 def test_prepare_answers_with_ids_that_resolve_and_records_the_claim(bench: Bench) -> None:
     """16: one entry per device, CDI file before the reply."""
@@ -93,6 +94,7 @@ def test_prepare_again_restores_a_missing_or_damaged_cdi_file(bench: Bench) -> N
     assert path.read_text() == wanted
 
 
+@pytest.mark.defect(11)
 def test_prepare_again_describes_the_hardware_of_now(bench: Bench) -> None:
     """A kernel driver that was reloaded renumbers nodes: an old CDI file would name somebody else's."""
     ref = bench.claim("one", "a")

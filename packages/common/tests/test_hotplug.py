@@ -20,7 +20,7 @@ from dra_common.driver import Discovery, Published
 from dra_common.errors import HostError
 from dra_common.hotplug import OVERFLOW, SUBSCRIBED, KernelUevents, subscribe
 from dra_common.inventory import Inventory
-from dra_common.model import Device
+from dra_common.model import Device, ParentMode
 from dra_common.ports import Host, Uevent
 from dra_common.reconciler import Reconciler, Timing
 
@@ -368,7 +368,7 @@ class OneGpu:
             {path.name.replace(":", "-").replace(".", "-"): "" for path in sorted(self.bus.iterdir())}
         )
 
-    def publish(self, hardware: Mapping[str, str]) -> Published:
+    def publish(self, hardware: Mapping[str, str], modes: Mapping[str, ParentMode]) -> Published:
         return Published(tuple(Device(name) for name in hardware))
 
 

@@ -11,6 +11,7 @@ from dra_common.inventory import (
     Inventory,
     Known,
     absent_taint,
+    cordoned_taint,
     denied_taint,
     look,
     with_taints,
@@ -84,6 +85,24 @@ def test_what_claims_share_is_shared_and_tainted_until_the_last_share_goes(inven
 
 def denying(*denied: str, names: str = "abc") -> Published:
     return Published(tuple(Device(name) for name in names), denied=frozenset(denied))
+
+
+def test_a_cordon_of_a_device_is_one_of_its_parts_too_and_no_other_taint_is(inventory: Inventory) -> None:
+    fan, slow = cordoned_taint(DRIVER, "fan"), cordoned_taint(DRIVER, "slow")
+    devices = tuple(Device(name) for name in ("pf", "vf", "mode", "other"))
+    seen = Published(devices, parts={"vf": "pf", "mode": "pf"})
+    snapshot = inventory.update(seen, (), {"pf": (FAILED, fan), "mode": (slow,), "vf": (FAILED,)})
+    assert snapshot
+    found = {device.name: device.taints for device in snapshot.devices}
+    assert found == {"pf": (FAILED, fan), "vf": (FAILED, fan), "mode": (slow,), "other": ()}
+    again = inventory.update(seen, (), {"pf": (FAILED,), "vf": (slow,)})
+    assert again
+    assert {device.name: device.taints for device in again.devices} == {
+        "pf": (FAILED,),
+        "vf": (slow,),
+        "mode": (),
+        "other": (),
+    }
 
 
 def test_a_denied_device_is_not_published(inventory: Inventory) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from dra_common.audit import Audit, Kind
 from dra_common.errors import DeviceHeld, DeviceRefused, HostError, NewerRecord
-from dra_common.model import ClaimRef
+from dra_common.model import ClaimRef, ModeUse
 from dra_common.telemetry import Reason
 from dra_common.testing.bench import Bench, config, soon
 from mortal import lives
@@ -133,6 +133,7 @@ def test_who_only_looks_is_in_nobodys_way(bench: Bench) -> None:
     prepare(bench, spy)
     prepare(bench, one)
     assert json.loads(file(bench).read_text())["record"]["holders"] == {one.uid: [0]}
+    assert {name: mode.mode for name, mode in bench.lifecycle.modes.seen().items()} == {"parent-a": "x2"}
     bench.engine.unprepare(spy, soon())
     assert bench.split("a") == 2
     finish(bench, one)
@@ -146,6 +147,28 @@ def test_what_is_the_claims_alone_goes_back_with_the_claim(bench: Bench) -> None
     bench.engine.unprepare(two, soon())
     assert (bench.level("c"), bench.split("a")) == (1, 2)
     finish(bench, one)
+
+
+def test_a_part_is_the_claims_from_joining_to_leaving_and_its_alone(bench: Bench) -> None:
+    """Else it would be given back once more under the next claim."""
+    one, two = share(bench, "one"), share(bench, "two")
+    modes = bench.lifecycle.modes
+    first, second = ModeUse("parent-a", "x2", 0), ModeUse("parent-a", "x2", 1)
+    assert (modes.has(one.uid, first), modes.among({"parent-a", "parent-b"})) == (False, frozenset())
+    prepare(bench, one)
+    prepare(bench, two)
+    assert modes.among({"parent-a", "parent-b"}) == {"parent-a"}
+    assert [modes.has(one.uid, use) for use in (first, second)] == [True, False]
+    # As it is made from records of which one is of a claim that never joined.
+    stored = json.loads(file(bench).read_text())["record"]["holders"]
+    assert stored == {one.uid: [0], two.uid: [1]}
+    mode = modes.seen()["parent-a"]
+    bench.lifecycle.modes.parents.save(mode.joined(two.uid, 0))
+    assert not modes.has(one.uid, first)
+    bench.lifecycle.modes.parents.save(mode)
+    bench.engine.unprepare(one, soon())
+    assert not modes.has(one.uid, first)
+    finish(bench, two)
 
 
 # ---------------------------------------------------------------- what goes wrong

@@ -38,20 +38,21 @@ def test_what_is_saved_is_loaded(parents: FileParents, tmp_path: Path) -> None:
     assert parents.load(MODE.parent) is None
     parents.save(MODE)
     assert parents.load(MODE.parent) == MODE
-    assert parents.names() == (MODE.parent,)
+    assert (parents.names(), parents.has(MODE.parent)) == ((MODE.parent,), True)
     assert (tmp_path / "hardware/0000-4d-00-0.json").stat().st_mode & 0o777 == 0o600
     parents.delete(MODE.parent)
     parents.delete(MODE.parent)
+    assert not parents.has(MODE.parent)
     assert list((tmp_path / "hardware").iterdir()) == []
 
 
 def test_what_an_interrupted_save_left_is_named_and_removed(parents: FileParents, tmp_path: Path) -> None:
     left = tmp_path / "hardware/pf.json.tmp"
     left.write_bytes(b"{")
-    assert (parents.names(), parents.load("pf")) == (("pf",), None)
+    assert (parents.names(), parents.has("pf"), parents.load("pf")) == (("pf",), True, None)
     parents.drop_unfinished("pf")
     parents.drop_unfinished("pf")
-    assert parents.names() == ()
+    assert (parents.names(), parents.has("pf")) == ((), False)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", GOLDEN[:-20], GOLDEN.replace(b"vf4", b"vf2")])

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dra_common.driver import Discovery, Published
+from dra_common.driver import NO_MODES, Discovery, Published
 from dra_common.errors import HostError, StateError
 from dra_common.host import RealHost, Roots
 from dra_common.inventory import Inventory
-from dra_common.model import Device, Snapshot, Taint, TaintEffect
+from dra_common.model import Device, ParentMode, Snapshot, Taint, TaintEffect
 from dra_common.ports import Host, Uevent
 from dra_common.reconciler import Reconciler, Timing
 
 SECONDS = 60.0
 ABSENT = Taint("gpu.intel.com/absent", TaintEffect.NO_SCHEDULE)
 FAILED = Taint("gpu.intel.com/revert-failed", TaintEffect.NO_SCHEDULE)
-PATIENT = Timing(rescan=3600, confirm=3600, quiet=0.01, latest=0.05, reconnect=3600, reconnect_most=3600)
+PATIENT = Timing(
+    rescan=3600, confirm=3600, lasting=0, quiet=0.01, latest=0.05, reconnect=3600, reconnect_most=3600
+)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -45,8 +47,10 @@ class FileDriver:
         problems = tuple(f"{name}: unreadable" for name, text in found.items() if text == "bad")
         return Discovery({name: text for name, text in found.items() if text != "bad"}, problems)
 
-    def publish(self, hardware: Mapping[str, str]) -> Published:
-        return Published(tuple(Device(name, {"text": text}) for name, text in hardware.items()))
+    def publish(self, hardware: Mapping[str, str], modes: Mapping[str, ParentMode] = NO_MODES) -> Published:
+        """What is there for a mode is not published."""
+        offered = {name: text for name, text in hardware.items() if name.partition("-")[0] not in modes}
+        return Published(tuple(Device(name, {"text": text}) for name, text in offered.items()))
 
 
 class Source:
@@ -174,6 +178,25 @@ def test_taints_of_several_sources_are_put_together(tmp_path: Path) -> None:
         (tmp_path / "bus" / name).write_text("fine\n")
     devices = loop.reconcile_once().devices
     assert {device.name: device.taints for device in devices} == {"a": (FAILED,), "b": (FAILED, other)}
+
+
+def test_what_was_made_for_a_mode_before_or_during_a_look_is_known_as_such(tmp_path: Path) -> None:
+    (tmp_path / "bus").mkdir()
+    for name in ("a-1", "b-1", "c-1", "d-1"):
+        (tmp_path / "bus" / name).write_text("fine\n")
+    driver: Any = FileDriver()
+    # Given back while it was looked at, so throughout, begun while it was looked at.
+    told = [{"a", "b"}, {"b", "c"}, set[str]()]
+    loop = Reconciler(
+        driver,
+        RealHost(Roots(sysfs=str(tmp_path))),
+        Inventory(FileDriver.name),
+        publish=lambda _: None,
+        held=frozenset,
+        modes=lambda: {name: ParentMode(name, "boot", "split") for name in (told.pop(0) if told else ())},
+    )
+    assert [device.name for device in loop.reconcile_once().devices] == ["d-1"]
+    assert [device.name for device in loop.reconcile_once().devices] == ["a-1", "b-1", "c-1", "d-1"]
 
 
 def test_what_is_seen_and_heard_is_told_before_it_is_published(tmp_path: Path) -> None:
@@ -308,6 +331,33 @@ def test_problems_of_devices_are_said_when_they_begin_and_end(
     loop.reconcile_once()
     loop.reconcile_once()
     assert lines() == ["INFO no longer: x: unreadable"]
+
+
+def test_what_is_wrong_only_while_a_device_starts_is_not_said(
+    node: Node, lines: Callable[[], list[str]]
+) -> None:
+    node.add("a")
+    loop = node.reconciler(Timing(rescan=3600, lasting=3600))
+    loop.reconcile_once()
+    lines()
+    (node.bus / "x").write_text("bad")
+    loop.reconcile_once()
+    (node.bus / "x").unlink()
+    loop.reconcile_once()
+    assert lines() == []
+
+
+def test_what_stays_wrong_is_said_without_a_ring(node: Node, lines: Callable[[], list[str]]) -> None:
+    node.add("a")
+    loop = node.reconciler(Timing(rescan=3600, confirm=0.02, lasting=0.05, quiet=0.01, latest=0.05))
+    loop.start()
+    assert node.next() == ["a"]
+    (node.bus / "x").write_text("bad")
+    loop.ring("add")
+    until(lambda: "WARNING x: unreadable" in lines(), "the line")
+    looks = loop.reconciles
+    loop.ring("test")
+    until(lambda: loop.reconciles == looks + 1, "the look that answers the ring, and no other")
 
 
 def test_a_defect_does_not_end_the_loop(node: Node, lines: Callable[[], list[str]]) -> None:
@@ -533,8 +583,9 @@ def test_a_device_that_is_let_go_during_a_look_is_looked_at_again(node: Node) ->
 def test_what_cannot_be_published_as_wanted_is_told_once(node: Node, lines: Callable[[], list[str]]) -> None:
     node.add("a")
     loop = node.reconciler()
-    publish = node.driver.publish
-    node.driver.publish = lambda hardware: replace(publish(hardware), problems=("a does not fit",))  # type: ignore[method-assign]
+    publish: Any = node.driver.publish
+    misfit: Any = lambda *found: replace(publish(*found), problems=("a does not fit",))  # noqa: E731 - a stand-in
+    node.driver.publish = misfit  # type: ignore[method-assign]
     loop.reconcile_once()
     loop.reconcile_once()
     assert lines() == ["WARNING a does not fit", "INFO 1 devices, 0 held"]

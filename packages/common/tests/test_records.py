@@ -87,6 +87,7 @@ def test_set_aside_keeps_the_bytes_under_new_names(records: FileRecords, tmp_pat
     assert list((tmp_path / "claims").iterdir()) == []
 
 
+@pytest.mark.defect(12)
 def test_a_failed_save_keeps_the_old_record_and_no_temporary_file(
     records: FileRecords, tmp_path: Path
 ) -> None:

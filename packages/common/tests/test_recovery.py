@@ -78,6 +78,7 @@ def half_prepared(bench: Bench) -> ClaimRef:
     return ref
 
 
+@pytest.mark.defect(12)
 @pytest.mark.scenario(51)
 def test_killed_anywhere_in_prepare(tmp_path: Path) -> None:
     """51: recovery leaves nothing of a preparation that never finished."""

@@ -267,6 +267,7 @@ def test_configuration_that_is_not_understood_fails_the_claim(
     assert node.bench.leftovers() == []
 
 
+@pytest.mark.defect(16)
 @pytest.mark.scenario(32, 35)
 def test_containers_get_the_devices_of_their_requests(node: World) -> None:
     devices = [

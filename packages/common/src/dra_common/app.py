@@ -34,6 +34,7 @@ from dra_common.inventory import Inventory
 from dra_common.kubelet import HealthServer, KubeletPlugin, find_rival
 from dra_common.kubelet.folders import make_plugin_dir, require_registry
 from dra_common.lifecycle import Lifecycle
+from dra_common.modes import Modes
 from dra_common.monitoring import (
     ClaimPhases,
     devices_by_health,
@@ -243,6 +244,7 @@ class App:
                 partial(busy_taints, self._driver, self._locks),
                 CordonTaints(FileCordons(cordons_folder(self._data)), self._driver.name),
             ),
+            modes=Modes(self._state.parents, self._state.records, self._host.boot_id()).seen,
             seen=self._health.seen if self._health else lambda _: None,
             heard=self._health.heard if self._health else lambda _: None,
             uevents=open_uevents(self._settings.host, self._driver.uevent_subsystems),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from subprocess import Popen
 
 from dra_common.deadline import Deadline
 
@@ -22,11 +23,13 @@ class Custody:
         names: of the parents, sorted.
         descriptors: the locked files; a process that inherits one keeps the lock until it ends, whatever we do.
         deadline: of the call.
+        idle: helper processes that have inherited the locks and wait for more to do; they end with the call.
     """
 
     names: tuple[str, ...]
     descriptors: tuple[int, ...]
     deadline: Deadline
+    idle: list[Popen[bytes]] = field(default_factory=list, compare=False)
 
 
 _current: ContextVar[Custody | None] = ContextVar("custody", default=None)
@@ -39,9 +42,17 @@ def current() -> Custody | None:
 
 @contextmanager
 def holding(custody: Custody) -> Iterator[None]:
-    """Let :func:`current` return ``custody`` inside the block."""
+    """Let :func:`current` return ``custody`` inside the block; afterwards no process of it has the locks."""
     token = _current.set(custody)
     try:
         yield
     finally:
         _current.reset(token)
+        for process in custody.idle:
+            end(process)
+
+
+def end(process: Popen[bytes]) -> None:
+    """Close the input of a helper process, with which it ends, and wait for that."""
+    with process:
+        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +26,9 @@ from dra_common.model import (
 )
 from dra_common.policy import DriverPolicy, PolicyKind
 from dra_common.ports import Host
+
+NO_MODES: Mapping[str, ParentMode] = MappingProxyType({})
+"""Nothing is in a mode."""
 
 H = TypeVar("H")
 """A driver's own description of one unit of hardware, frozen (``gpu_driver.device.Gpu``)."""
@@ -91,12 +95,15 @@ class Published:
         counter_sets: the counters they share.
         denied: names of those of ``devices`` that the operator does not want to be offered.
         problems: one line for each thing that cannot be published as the operator wants it, naming it and why.
+        parts: device -> the device that it is a part of, where both are published: who takes that out of use means it,
+            too.
     """
 
     devices: tuple[Device, ...]
     counter_sets: tuple[CounterSet, ...] = ()
     denied: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 class Driver(Protocol[H]):
@@ -143,8 +150,12 @@ class Driver(Protocol[H]):
     def configure(self, policy: DriverPolicy) -> None:
         """Go by this policy from now on, an instance of the model of ``policy_kind``; from any thread."""
 
-    def publish(self, hardware: Mapping[str, H]) -> Published:
-        """Turn hardware into what the scheduler sees."""
+    def publish(self, hardware: Mapping[str, H], modes: Mapping[str, ParentMode] = NO_MODES) -> Published:
+        """Turn hardware into what the scheduler sees; pure.
+
+        ``modes`` has, by name, the parents that were in a mode before or after ``hardware`` was read: what was made for
+        it is not offered.
+        """
 
     def locks(self, wanted: Wanted, hardware: H) -> tuple[str, ...]:
         """Name the hardware parents that must be locked before a plan for this result is made; pure.

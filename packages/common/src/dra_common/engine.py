@@ -136,8 +136,14 @@ class Engine(Generic[H]):
         return self.lifecycle.hardware(devices, claim.ref) if devices else {}
 
     def _parents(self, wanted: Iterable[Wanted], hardware: Mapping[str, H]) -> frozenset[str]:
-        each = (self.driver.locks(one, hardware[one.allocated.device]) for one in wanted)
-        return frozenset(parent for parents in each for parent in parents)
+        """Name the locks that the driver wants, and those of parents that some claim has in a mode already.
+
+        What a driver would not lock by its policy of now may be in a mode by the one of before.
+        """
+        each = [(one, hardware[one.allocated.device]) for one in wanted]
+        locks = frozenset(parent for one, found in each for parent in self.driver.locks(one, found))
+        parents = {self.driver.parent(found) for one, found in each if not one.allocated.admin_access}
+        return locks | self.lifecycle.modes.among(parents - locks)
 
 
 def _require(claim: Claim, locked: frozenset[str], needed: frozenset[str]) -> None:

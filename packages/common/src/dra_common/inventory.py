@@ -83,6 +83,17 @@ def cordoned_taint(driver: str, why: str = "") -> Taint:
     return Taint(f"{driver}/{CORDONED}", TaintEffect.NO_SCHEDULE, taint_value(why))
 
 
+def cordons_of_wholes(driver: str, taints: Taints, parts: Mapping[str, str]) -> Taints:
+    """Return the taints, also of the parts of what is cordoned; one of a part's own stands. Pure.
+
+    ``parts`` is that of :class:`~dra_common.driver.Published`.
+    """
+    key = cordoned_taint(driver).key
+    cordons = {name: tuple(taint for taint in each if taint.key == key) for name, each in taints.items()}
+    inherited = {part: cordons[whole] for part, whole in parts.items() if cordons.get(whole)}
+    return {**taints, **{part: (*taints.get(part, ()), *more) for part, more in inherited.items()}}
+
+
 def unhealthy_taint(driver: str, health: DeviceHealth) -> Taint | None:
     """Return the taint of a device that is not well, None if it is to have none."""
     if health.effect is None:
@@ -211,7 +222,8 @@ class Inventory:
         without devices.
         """
         with self._lock:
-            self._held, self._taints = frozenset(held), taints or {}
+            self._held = frozenset(held)
+            self._taints = cordons_of_wholes(self._driver, taints or {}, published.parts)
             self._shared = frozenset(shared)
             self._known = look(self._known, published, self._held)
             return self._compose()

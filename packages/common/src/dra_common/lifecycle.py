@@ -281,6 +281,9 @@ class Lifecycle(Generic[H]):
         # A reboot put everything back, and by now the device's name may be another card's.
         if not planned.changes_hardware or record.boot_id != self.boot_id:
             return False
+        # What it has of a parent has no hold: when it did not join yet, or has left, the next claim has that part.
+        if planned.use and planned.use.after is not None and not self.modes.has(record.ref.uid, planned.use):
+            return False
         return self._take(planned.allocated, record.ref.uid) == record.ref.uid
 
     def _fail(self, record: ClaimRecord, why: str) -> None:

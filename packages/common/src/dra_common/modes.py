@@ -66,9 +66,26 @@ class Modes:
         """
         return {mode.parent: mode for mode in self._seen() if uid in mode.holders}
 
+    def among(self, parents: Iterable[str]) -> frozenset[str]:
+        """Return which of these have a file, so that they may be in a mode; without their locks. Raises StateError."""
+        return frozenset(filter(self.parents.has, parents))
+
+    def seen(self) -> Mapping[str, ParentMode]:
+        """Return all parents that are in a mode now, by name, as :meth:`used_by`."""
+        return {mode.parent: mode for mode in self._seen()}
+
     def holders(self) -> frozenset[str]:
         """UIDs of all claims that use a parent, as :meth:`used_by`."""
         return frozenset(uid for mode in self._seen() for uid in mode.holders)
+
+    def has(self, uid: str, use: ModeUse) -> bool:
+        """Whether a claim has this part now, it alone: not before it joined, nor once it has left.
+
+        Whoever came in between may have it then. Raises what :meth:`of` raises.
+        """
+        mode = self.of([use.parent]).get(use.parent)
+        has = [holder for holder, parts in mode.holders.items() if use.part in parts] if mode else []
+        return has == [uid]
 
     def vacated(self, uid: str, parents: Iterable[str]) -> frozenset[str]:
         """Return which of these nobody uses once the claim has left: they are to be given back.

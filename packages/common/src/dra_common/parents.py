@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,8 +73,14 @@ class FileParents:
         """Remove what was set aside. Raises StateError."""
         forget_aside(self._path(parent), _BAD)
 
+    def has(self, parent: str) -> bool:
+        """Whether it has a file, readable, finished or not. Raises StateError."""
+        path = self._path(parent)
+        with explained("look at", path):
+            return any(os.path.lexists(each) for each in (path, unfinished(path)))
+
     def names(self) -> tuple[str, ...]:
-        """Return the parents that have a file, readable, finished or not, sorted. Raises StateError."""
+        """Return all parents of which that is so, sorted. Raises StateError."""
         with explained("list", self._folder):
             names = {path.name.removesuffix(TEMPORARY_SUFFIX) for path in self._folder.iterdir()}
         return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))

@@ -373,8 +373,11 @@ class Parents(Protocol):
     def forget_set_aside(self, parent: str) -> None:
         """Remove what was set aside. Raises StateError."""
 
+    def has(self, parent: str) -> bool:
+        """Whether it has a file, readable, finished or not. Raises StateError."""
+
     def names(self) -> tuple[str, ...]:
-        """Return the parents that have a file, readable, finished or not, sorted. Raises StateError."""
+        """Return all parents of which that is so, sorted. Raises StateError."""
 
 
 class Locks(Protocol):

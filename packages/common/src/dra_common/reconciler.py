@@ -10,11 +10,12 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 from dra_common.bell import Bell
-from dra_common.driver import Discovery, Driver, Published
+from dra_common.driver import NO_MODES, Discovery, Driver, Published
 from dra_common.errors import DraError
 from dra_common.inventory import Inventory, Taints, TaintSource
-from dra_common.model import Snapshot
+from dra_common.model import ParentMode, Snapshot
 from dra_common.ports import Host, Uevent, UeventSource
+from dra_common.problems import Problems
 from dra_common.readiness import ended
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class Timing:
     Args:
         rescan: from one look to the next when nothing rings; the guarantee, as events can be lost.
         confirm: from a look that misses a device to the one that decides whether it is gone.
+        lasting: during which something is found to be wrong until it is told.
         quiet: without a ring, before rings are answered.
         latest: from the first ring to the answer, however much it rings.
         reconnect: first pause before a lost event source is tried again; it doubles up to ``reconnect_most``.
@@ -37,6 +39,7 @@ class Timing:
 
     rescan: float = 60.0
     confirm: float = 1.0
+    lasting: float = 5.0
     quiet: float = 0.1
     latest: float = 1.0
     reconnect: float = 1.0
@@ -51,6 +54,7 @@ class Reconciler:
         held: what claims hold: devices, each with a share id or None. Raises StateError.
         taints: each tells of the hardware that was found, by device name, which taints it has besides those that the
             driver knows of. Raises StateError.
+        modes: the parents that are in a mode, by name. Raises StateError.
         seen: is told of the hardware that a look found, by device name, before it is taken in.
         heard: is told of every kernel event.
         uevents: None where there is no event source; the rescan does all then.
@@ -65,6 +69,7 @@ class Reconciler:
         publish: Callable[[Snapshot], None],
         held: Callable[[], Collection[tuple[str, str | None]]],
         taints: Sequence[TaintSource] = (),
+        modes: Callable[[], Mapping[str, ParentMode]] = lambda: NO_MODES,
         seen: Callable[[Mapping[str, Any]], None] = lambda _: None,
         heard: Callable[[Uevent], None] = lambda _: None,
         uevents: UeventSource | None = None,
@@ -72,7 +77,7 @@ class Reconciler:
     ) -> None:
         self._driver, self._host, self._inventory = driver, host, inventory
         self._publish, self._held, self._sources = publish, held, taints
-        self._seen = seen
+        self._seen, self._modes = seen, modes
         self._timing = timing or Timing()
         self._bell = Bell(self._timing.quiet, self._timing.latest)
         self._looking = Lock()
@@ -80,7 +85,7 @@ class Reconciler:
         self._freed: frozenset[str] = frozenset()
         self._owed: Snapshot | None = None
         self._trouble = ""
-        self._problems: tuple[str, ...] = ()
+        self._problems = Problems(self._timing.lasting)
         self._next_look = 0.0
         self._stopped = False
         self._threads = [Thread(target=self._answer, name="reconcile", daemon=True)]
@@ -133,7 +138,9 @@ class Reconciler:
             finally:
                 self.reconciles += 1
                 pause = self._timing.confirm if self._inventory.unconfirmed else self._timing.rescan
-                self._next_look = time.monotonic() + pause
+                # A look that failed leaves what is due as it was: the next one does not follow at once.
+                soon = max(self._problems.due - time.monotonic(), self._timing.confirm)
+                self._next_look = time.monotonic() + min(pause, soon)
             return self._inventory.snapshot
 
     def _answer(self) -> None:
@@ -148,15 +155,18 @@ class Reconciler:
         with self._freeing:
             self._freed = frozenset()
         try:
+            before = self._modes()
             found = self._driver.discover(self._host)
+            # What is there for a mode was made after that was written down, and goes before that is taken back.
+            modes = {**before, **self._modes()}
             held, taints = frozenset(self._held()), self._taints(found)
         except DraError as error:
             self._tell_trouble(str(error))
             return
         self._tell_trouble("")
         self._seen(found.hardware)
-        published = self._driver.publish(found.hardware)
-        self._tell_problems((*found.problems, *published.problems))
+        published = self._driver.publish(found.hardware, modes)
+        self._problems.take(found.problems, published.problems)
         self._take_in(published, held, taints)
         if self._freed & self._inventory.leaving:
             self.ring("a claim let go of a device during the look")
@@ -183,15 +193,6 @@ class Reconciler:
         elif self._trouble and not trouble:
             _log.info("can look at the machine again")
         self._trouble = trouble
-
-    def _tell_problems(self, problems: tuple[str, ...]) -> None:
-        for problem in problems:
-            if problem not in self._problems:
-                _log.warning("%s", problem)
-        for problem in self._problems:
-            if problem not in problems:
-                _log.info("no longer: %s", problem)
-        self._problems = problems
 
 
 class _Listener:

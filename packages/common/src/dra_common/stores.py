@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dra_common.cdi import SharedSpecDir, SpecDir
 from dra_common.driver import Driver
+from dra_common.errors import DraError
 from dra_common.holds import FileHolds
 from dra_common.lifecycle import State
 from dra_common.locks import FileLocks
+from dra_common.model import ParentMode
+from dra_common.modes import Modes
 from dra_common.parents import FileParents
+from dra_common.ports import Host
 from dra_common.records import FileRecords, claims_folder
 from dra_common.settings import Settings
 
@@ -23,6 +28,17 @@ def data_folder(settings: Settings, driver: Driver[Any]) -> Path:
 def cordons_folder(data: Path) -> Path:
     """Where the cordons of devices are."""
     return data / "cordoned"
+
+
+def modes_seen(data: Path, host: Host) -> Mapping[str, ParentMode]:
+    """Return the parents that are in a mode, as far as this process may read it."""
+    folder = data / "hardware"
+    try:
+        if folder.is_dir():
+            return Modes(FileParents(folder), FileRecords(claims_folder(data)), host.boot_id()).seen()
+    except (DraError, OSError):
+        pass
+    return {}
 
 
 def turn_file(data: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -105,6 +106,27 @@ def test_what_is_missing_and_what_is_wrong_is_told(specs: SpecDir, mounted: Path
         (str(mounted / "uid-1/a.json"),),
         (str(mounted / "uid-1/b.json"),),
     )
+
+
+def test_what_an_older_release_wrote_without_them_is_in_order(
+    specs: SpecDir, cdi: Path, mounted: Path
+) -> None:
+    wanted = edits(("a.json", "1"))
+    SpecDir(cdi, "intel.com", ["gpu"]).write("uid-1", wanted)
+    assert specs.compare("uid-1", wanted) == ((), ())
+    (file,) = cdi.iterdir()
+    as_older = file.read_text()
+    specs.write("uid-1", wanted)
+    assert file.read_text() != as_older
+    # Once there are such files, a CDI file without them is wrong; and one with them needs them.
+    file.write_text(as_older)
+    assert specs.compare("uid-1", wanted) == ((), (str(file),))
+    specs.write("uid-1", wanted)
+    shutil.rmtree(mounted)
+    assert specs.compare("uid-1", wanted) == ((str(mounted / "uid-1/a.json"),), ())
+    # What an older release would not have written, either, is wrong.
+    file.write_text(as_older.replace("/dev/", "/dev/other/"))
+    assert specs.compare("uid-1", wanted) == ((str(mounted / "uid-1/a.json"),), (str(file),))
 
 
 def test_without_a_folder_for_them_there_are_none(cdi: Path) -> None:

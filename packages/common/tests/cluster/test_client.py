@@ -23,6 +23,7 @@ from dra_common.ports import ApiServer
 from dra_common.telemetry import API_REQUESTS, API_SECONDS
 from dra_common.testing.apiserver import FakeApiServer
 from dra_common.testing.ledger import Ledger
+from dra_common.testing.waiting import wait_until
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 SPEC = {"driver": "gpu.intel.com", "nodeName": "n1", "pool": {"name": "n1", "resourceSliceCount": 1}}
@@ -250,7 +251,7 @@ def test_silence_is_unreachable_after_the_timeout(server: FakeApiServer, client:
         client.get(f"{SLICES}/s1", timeout=0.3)
     assert f"check that {server.url} is the API server" in caught.value.cure
     assert caught.value.status == 0
-    assert len(server.requests) == 1
+    wait_until(lambda: len(server.requests) == 1, "the server to have read it")
 
 
 def test_a_list_is_silent_as_a_whole(server: FakeApiServer, client: ClusterClient) -> None:

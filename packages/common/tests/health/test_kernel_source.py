@@ -111,6 +111,7 @@ def test_a_device_with_nothing_to_go_by_is_not_in_the_report(start: Start, knowl
     assert source.report() == Report()
 
 
+@pytest.mark.defect(15)
 def test_a_device_that_cannot_be_read_is_unknown_and_why(start: Start, knowledge: Knowledge) -> None:
     def fail(_: str) -> tuple[Finding, ...]:
         raise HostError("no permission")

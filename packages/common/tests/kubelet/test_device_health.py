@@ -107,7 +107,7 @@ def quick(socket: Path) -> Iterator[Board]:
 @pytest.mark.scenario(74)
 @pytest.mark.parametrize("service", HEALTH_VERSIONS)
 def test_all_is_told_again_before_it_is_out_of_date(socket: Path, quick: Board, service: str) -> None:
-    """Defect 14 of Intel's Go driver: told on change only, health was Unknown after 30 s, and never had a reason."""
+    """Told on change only, health would be unknown after 30 s."""
     quick.write({"a": BAD})
     with grpc.insecure_channel(f"unix:{socket}") as channel:
         call = _stream(channel, service)

@@ -136,6 +136,7 @@ def test_after_stop_nobody_answers_and_the_port_is_free(readiness: Readiness) ->
     second.stop()
 
 
+@pytest.mark.defect(18)
 def test_probes_are_answered_while_every_worker_is_busy(
     node: KubeletNode, kubelet: FakeKubelet, claims: MemoryClaims, server: HealthServer, readiness: Readiness
 ) -> None:

@@ -37,6 +37,14 @@ def written() -> Iterator[list[str]]:
 # ---------------------------------------------------------------- single steps
 
 
+def test_an_attribute_of_a_kernel_driver_is_written_and_read(nic: World, written: list[str]) -> None:
+    with nic.bus() as bus:
+        assert bus.attribute(PF, "sriov_drivers_autoprobe") == "1"
+        bus.set_attribute(PF, "sriov_drivers_autoprobe", "off")
+        assert bus.attribute(PF, "sriov_drivers_autoprobe") == "0"
+    assert written == [f"{PF}/sriov_drivers_autoprobe"]
+
+
 def test_a_driver_is_taken_away_and_given_back(nic: World) -> None:
     with nic.bus() as bus:
         bus.unbind(PF, "igb")
@@ -157,6 +165,20 @@ REFUSALS: list[tuple[str, Callable[[World], None], Callable[[Bus], None], int, s
         lambda bus: bus._set_numvfs(PF, 4),
         errno.EBUSY,
         "has VFs already",
+    ),
+    (
+        "set sriov_drivers_autoprobe to soon",
+        nothing,
+        lambda bus: bus.set_attribute(PF, "sriov_drivers_autoprobe", "soon"),
+        errno.EINVAL,
+        "does not take this value",
+    ),
+    (
+        "set sriov_admin/pf/x to 1",
+        nothing,
+        lambda bus: bus.set_attribute(PF, "sriov_admin/pf/x", "1"),
+        errno.ENOENT,
+        "no such setting",
     ),
     ("reset", no_reset_method, lambda bus: bus.reset(PF), errno.ENOTTY, "no reset method"),
     (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dra_common.deadline import Deadline
-from dra_common.errors import HardwareBusy, HostWriteError
+from dra_common.errors import HardwareBusy, HardwareRefused, HostWriteError
 from dra_common.pci import Bus
 from dra_common.pci import helper as helper_module
 from dra_common.pci.helper import Helper
@@ -76,3 +77,41 @@ def test_a_simulator_that_is_away_is_told(nic: SimulatedWorld) -> None:
     with nic.bus() as bus, pytest.raises(HostWriteError, match="no simulated kernel"):
         nic.host.sysfs.write(f"bus/pci/devices/{PF}/reset", "1", bus._hand(PF, "x"))
     (nic.machine / "away").rename(nic.machine / "control.sock")
+
+
+def test_a_call_has_one_process_which_has_ended_when_its_locks_are_given_back(nic: SimulatedWorld) -> None:
+    with nic.locks.parents([PARENT], Deadline.after(30)):
+        with Bus(nic.host) as bus:
+            bus.set_autoprobe(PF, on=False)
+            first = _process(bus)
+        assert first.poll() is None
+        with Bus(nic.host) as bus:
+            with pytest.raises(HardwareRefused):
+                bus.bind(PF, "nonsense")
+            bus.set_autoprobe(PF, on=True)
+            assert _process(bus) is first
+    assert first.returncode == 0
+    with nic.bus() as bus:
+        bus.set_autoprobe(PF, on=True)
+        assert _process(bus) is not first
+
+
+def test_a_process_whose_answer_nobody_read_is_no_one_elses(
+    nic: SimulatedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> bytes:
+        raise MemoryError
+
+    with nic.locks.parents([PARENT], Deadline.after(30)):
+        with Bus(nic.host) as bus, monkeypatch.context() as patched:
+            patched.setattr(Helper, "_answer", interrupted)
+            with pytest.raises(MemoryError):
+                bus.set_autoprobe(PF, on=False)
+        with Bus(nic.host) as bus:
+            assert bus.binding(PF) == IGB
+
+
+def _process(bus: Bus) -> subprocess.Popen[bytes]:
+    assert bus._helper
+    assert bus._helper._process
+    return bus._helper._process

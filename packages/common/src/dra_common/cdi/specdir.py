@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from dra_common.cdi.encode import encode_spec
@@ -139,7 +140,18 @@ class SpecDir:
             self._mounted.drop_unfinished(uid)
 
     def compare(self, uid: str, devices: SpecDevices) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the files that are missing, and those that do not say exactly this. Raises SpecInvalid, StateError."""
+        """Return the files that are missing, and those that do not say this. Raises SpecInvalid, StateError.
+
+        An older release gave containers no files of ours: what it wrote says all else, and is in order. The next
+        :meth:`write` of the claim adds them.
+        """
+        missing, wrong = self._compare(uid, devices)
+        if (missing or wrong) and self._mounted and uid not in self._mounted.uids():
+            older = self._compare(uid, _without_files(devices))
+            return ((), ()) if older == ((), ()) else (missing, wrong)
+        return missing, wrong
+
+    def _compare(self, uid: str, devices: SpecDevices) -> tuple[tuple[str, ...], tuple[str, ...]]:
         missing, wrong = self._mounted.compare(uid, devices) if self._mounted else ([], [])
         with cured(SETTING):
             for file, data in self._encode(check_uid(uid), devices).items():
@@ -181,6 +193,13 @@ class SpecDir:
 
     def _is_claims(self, file: str) -> bool:
         return any(uid_of(file, self._vendor, name) for name in self._classes)
+
+
+def _without_files(devices: SpecDevices) -> SpecDevices:
+    return {
+        name: {device: replace(edits, files=()) for device, edits in of_class.items()}
+        for name, of_class in devices.items()
+    }
 
 
 def _device_names(data: bytes, kind: str) -> Iterator[str]:

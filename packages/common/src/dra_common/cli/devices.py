@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -18,10 +17,10 @@ from dra_common.definition import Definition
 from dra_common.driver import Published
 from dra_common.errors import StateError
 from dra_common.hosts import open_host
-from dra_common.inventory import cordoned_taint, denied_taint
+from dra_common.inventory import Known, cordoned_taint, cordons_of_wholes, with_taints
 from dra_common.model import Device, Version
 from dra_common.settings import HostSettings, Settings
-from dra_common.stores import cordons_folder
+from dra_common.stores import cordons_folder, modes_seen
 from dra_common.tables import print_table
 
 _DEFAULT = Settings(node_name="", host=HostSettings())
@@ -51,8 +50,9 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         policy.configure(definition, node_name)
         host = open_host(host_settings(sysfs_root, devfs_root, procfs_root, "", simulated_root))
         found = driver.discover(host)
-        cordons, unknown = _cordons(cordons_folder(kubelet_plugins_dir / driver.name))
-        offer = driver.publish(found.hardware)
+        data = kubelet_plugins_dir / driver.name
+        cordons, unknown = _cordons(cordons_folder(data))
+        offer = driver.publish(found.hardware, modes_seen(data, host))
         for problem in (*found.problems, *offer.problems, *unknown):
             print(f"{definition.program}: warning: {problem}", file=sys.stderr)  # noqa: T201
         published = _marked(driver.name, offer, cordons)
@@ -84,13 +84,10 @@ def _cordons(folder: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
 
 def _marked(driver: str, published: Published, cordons: Mapping[str, str]) -> Mapping[str, Device]:
     """Return the devices by name, with the taints of those that an operator took out of use in one way or the other."""
-    denied = dict.fromkeys(published.denied, denied_taint(driver))
-    cordoned = {name: cordoned_taint(driver, reason) for name, reason in cordons.items()}
-    marks = {
-        each.name: tuple(found[each.name] for found in (cordoned, denied) if each.name in found)
-        for each in published.devices
-    }
-    return {each.name: replace(each, taints=(*each.taints, *marks[each.name])) for each in published.devices}
+    own = {name: (cordoned_taint(driver, reason),) for name, reason in cordons.items()}
+    cordoned = cordons_of_wholes(driver, own, published.parts)
+    known = Known(published.devices, denied=published.denied)
+    return {device.name: device for device in with_taints(driver, known, cordoned)}
 
 
 def _as_json(device: Device) -> dict[str, object]:

@@ -51,8 +51,9 @@ def register(group: typer.Typer, definition: Definition) -> None:
         """
         data = _data(kubelet_plugins_dir, driver)
         host = open_host(host_settings(sysfs_root, devfs_root, procfs_root, "", simulated_root))
-        published = driver.publish(driver.discover(host).hardware).devices
-        _require(names, (device.name for device in published), "is not on this node", "has")
+        there = driver.discover(host, only=frozenset(names)).hardware
+        published = (device.name for device in driver.publish(driver.discover(host).hardware).devices)
+        _require(names, dict.fromkeys((*published, *there)), "is not on this node", "has")
         cordons = FileCordons(cordons_folder(data))
         for name in names:
             cordons.add(name, reason)

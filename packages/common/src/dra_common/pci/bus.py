@@ -27,7 +27,7 @@ _SHOWN = 64
 
 
 class Bus:
-    """The PCI bus of a host, as a context manager: in it one helper process makes all writes.
+    """The PCI bus of a host, as a context manager: a helper process makes all writes, one for all of a call.
 
     Args:
         host: whose bus.
@@ -78,6 +78,13 @@ class Bus:
         found = self.look(bdf)
         vfs = tuple(self.binding(found.vfs[index]) for index in found.vfs)
         return Setting(Binding(found.driver, self.override(bdf)), found.autoprobe, vfs)
+
+    def attribute(self, bdf: str, name: str) -> str:
+        """Return an attribute of a function's kernel driver: ``sriov_admin/pf/profile/exec_quantum_ms``.
+
+        Drivers take locks of their own for these, so the helper process reads. Raises as :meth:`override`.
+        """
+        return self._host.sysfs.read(f"{folder(bdf)}/{name}", self._hand(bdf, f"{bdf}: read {name}"))
 
     # ------------------------------------------------------------------ single steps
 
@@ -130,6 +137,10 @@ class Bus:
         A kernel driver may keep it from returning: Linux 6.12 did not within minutes with igbvf bound to a VF.
         """
         self._write("reset", bdf, f"{folder(bdf)}/reset", "1", "reset")
+
+    def set_attribute(self, bdf: str, name: str, value: str) -> None:
+        """Write an attribute of a function's kernel driver. Whether it took, the caller reads."""
+        self._write("attribute", bdf, f"{folder(bdf)}/{name}", value, f"set {name} to {value[:_SHOWN]}")
 
     def wait(self, bdf: str, what: str, condition: Callable[[], bool]) -> None:
         """Wait for a state of a function. Raises HardwareNotReady, and what ``condition`` raises but HostNotFound."""

@@ -2,9 +2,9 @@
 
 A write to ``unbind``, or of 0 to ``sriov_numvfs``, returns only when the last user of the device lets go of it: first
 in an interruptible wait, then in one that not even SIGKILL ends. Meanwhile the kernel holds the lock of the device,
-which every other write to it needs, and some reads. So one process per change makes them all. It inherits the locked
-files of the hardware's parents, and an flock(2) lasts until the last copy of its descriptor is closed: nobody else
-touches that hardware before the kernel has returned, whatever becomes of the driver.
+which every other write to it needs, and some reads. So a process makes them all, one after the other those of a call.
+It inherits the locked files of the hardware's parents, and an flock(2) lasts until the last copy of its descriptor is
+closed: nobody else touches that hardware before the kernel has returned, whatever becomes of the driver.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import sys
 import threading
 import time
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dra_common.custody import Custody
+from dra_common.custody import Custody, end
 from dra_common.deadline import Deadline
 from dra_common.errors import BUSY_CURE, HardwareBusy
 
@@ -55,7 +54,7 @@ _guard = threading.Lock()
 
 
 class Helper:
-    """Implements :class:`~dra_common.ports.Hand`. The process is started by the first request.
+    """Implements :class:`~dra_common.ports.Hand`. The process is started by the first request of a call.
 
     Args:
         scope: names of what is changed: parents and functions. While the kernel has not returned from a change in
@@ -75,6 +74,7 @@ class Helper:
         self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
         self._began = 0.0
+        self._asked = False
 
     def read(self, path: str, longest: int) -> bytes:
         """Return a file, or its beginning. Raises OSError, HardwareBusy."""
@@ -89,21 +89,29 @@ class Helper:
         return self._request("ask", os.fsencode(socket), line, self.doing.encode())
 
     def close(self) -> None:
-        """End the process and wait for its end, which gives its locks back; one that is left behind goes on."""
+        """Leave the process to the next of the same call, or end it, which gives its locks back.
+
+        One that is left behind goes on. One whose answer was not read ends: the next would take it for its own.
+        """
         process, self._process = self._process, None
-        if process is not None:
-            _close(process)
-            process.wait()
+        if process is None:
+            return
+        if self._custody is not None and not self._asked:
+            self._custody.idle.append(process)
+        else:
+            end(process)
 
     def _request(self, word: str, *fields: bytes) -> bytes:
         process = self._running()
         line = " ".join((word, *(field.hex() for field in fields))) + "\n"
         try:
             assert process.stdin  # noqa: S101 - for the type checker
+            self._asked = True
             process.stdin.write(line.encode())
         except BrokenPipeError:
             return self._ended(process)
         code, _, content = self._answer(process).partition(b" ")
+        self._asked = False
         if int(code):
             raise OSError(int(code), os.strerror(int(code)))
         return bytes.fromhex(content.decode())
@@ -111,17 +119,8 @@ class Helper:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._refuse_beside()
-            locks = self._custody.descriptors if self._custody else ()
-            command = [sys.executable, "-I", "-S", _PROGRAM, *map(str, locks)]
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                command,
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                pass_fds=locks,
-                cwd="/",
-                start_new_session=True,
-            )
+            idle = self._custody.idle if self._custody else []
+            self._process = idle.pop() if idle else _start(self._custody.descriptors if self._custody else ())
         self._began = time.monotonic()
         return self._process
 
@@ -152,7 +151,8 @@ class Helper:
                 raise HardwareBusy(msg, cure=BUSY_CURE, errno=errno.EBUSY)
 
     def _ended(self, process: subprocess.Popen[bytes]) -> bytes:
-        self.close()
+        self._process = None
+        end(process)
         why = f"the process that does it has ended (exit code {process.returncode})"
         raise OSError(errno.EINTR, why)
 
@@ -167,18 +167,22 @@ class Helper:
         return HardwareBusy(f"{left.doing}: {why}", cure=BUSY_CURE, errno=errno.EBUSY)
 
 
+def _start(locks: Collection[int]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-I", "-S", _PROGRAM, *map(str, locks)],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=tuple(locks),
+        cwd="/",
+        start_new_session=True,
+    )
+
+
 def _wait_for(process: subprocess.Popen[bytes], left: _Left) -> None:
     """Let a process that was left behind end when the kernel has returned, and leave nothing of it."""
-    _close(process)
-    process.wait()
+    end(process)
     with _guard:
         _left_behind.discard(left)
     left.ended.set()
     _log.warning("%s: the kernel has returned, after %.0f s", left.doing, left.seconds)
-
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe:
-            with suppress(OSError):
-                pipe.close()

@@ -8,7 +8,9 @@ from typing import Literal, TypeAlias
 
 from dra_common.errors import HardwareRefused, HostError, HostNotFound
 
-Operation: TypeAlias = Literal["bind", "unbind", "probe", "override", "numvfs", "autoprobe", "reset"]
+Operation: TypeAlias = Literal[
+    "bind", "unbind", "probe", "override", "numvfs", "autoprobe", "reset", "attribute"
+]
 
 _LOG = "look into the kernel log for what the device or its driver reports"
 _OUTSIDER = "something else on this node changes its driver: stop that"
@@ -57,6 +59,11 @@ _REFUSALS: dict[tuple[Operation, int], tuple[str, str]] = {
     ("numvfs", errno.EIO): ("the device or its firmware failed", _LOG),
     ("autoprobe", errno.ENOENT): ("it has no SR-IOV capability", "enable SR-IOV in the firmware"),
     ("autoprobe", errno.EINVAL): ("the kernel does not take this value", _LOG),
+    ("attribute", errno.ENOENT): ("its kernel driver has no such setting", "use a newer kernel"),
+    ("attribute", errno.EINVAL): ("its kernel driver does not take this value", "use another value"),
+    ("attribute", errno.EPERM): ("its kernel driver does not let this be set", "leave this setting out"),
+    ("attribute", errno.EOPNOTSUPP): ("its kernel driver does not let this be set", "leave this setting out"),
+    ("attribute", errno.EIO): ("the device or its firmware failed, or refused", _LOG),
     ("reset", errno.ENOENT): ("the kernel knows no way to reset it", "do without a reset"),
     ("reset", errno.ENOTTY): (
         "no reset method of it works or is allowed",

@@ -7,7 +7,7 @@ that is the PCI core's (binding, SR-IOV, IOMMU groups, VFIO, uevents) is here. :
 
 from dra_common.simulate.client import ControlClient, SimulatedHost, SimulatedUevents
 from dra_common.simulate.drm import Card, DisplayDriver, add_card
-from dra_common.simulate.errnos import refuse
+from dra_common.simulate.errnos import parse_unsigned, refuse
 from dra_common.simulate.folder import remove, require_vacant
 from dra_common.simulate.function import Function
 from dra_common.simulate.kernel_driver import IdDriver, KernelDriver
@@ -37,6 +37,7 @@ __all__ = [
     "add_card",
     "find_profile",
     "list_profiles",
+    "parse_unsigned",
     "refuse",
     "remove",
     "require_vacant",

@@ -12,10 +12,15 @@ from dra_common.testing.node import SimulatedNode
 
 
 class Killer:
-    """Starts the driver so that it follows orders, and knows what it changed."""
+    """Starts the driver so that it follows orders, and knows what it changed.
 
-    def __init__(self, node: SimulatedNode) -> None:
-        self.node = node
+    Args:
+        node: where it runs.
+        arguments: more arguments of ``run``.
+    """
+
+    def __init__(self, node: SimulatedNode, *arguments: str) -> None:
+        self.node, self._arguments = node, arguments
         self._orders, self._changes = node.root / "orders", node.root / "changes"
 
     def order(self, orders: Orders) -> None:
@@ -28,7 +33,9 @@ class Killer:
         """Start the driver, without orders."""
         self._changes.unlink(missing_ok=True)
         self.order(Orders())
-        self.node.start_driver(mortal=(f"--orders={self._orders}", f"--count={self._changes}"))
+        self.node.start_driver(
+            *self._arguments, mortal=(f"--orders={self._orders}", f"--count={self._changes}")
+        )
 
     def changes(self) -> list[str]:
         """Return the changes since the last orders; none was made beside the seam."""
@@ -36,6 +43,10 @@ class Killer:
         if beside := [line for line in lines if line.startswith("beside")]:
             raise AssertionError(beside)
         return lines
+
+    def changes_of_hardware(self) -> range:
+        """Return their numbers, for orders that count ``only`` these: other threads change files meanwhile."""
+        return range(1, 1 + sum(" hardware " in line for line in self.changes()))
 
     def dies(self, orders: Orders, act: Callable[[ClaimRef], object], ref: ClaimRef) -> bool:
         """Whether the driver died of the orders in the call."""

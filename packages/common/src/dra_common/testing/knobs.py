@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from dra_common.driver import (
+    NO_MODES,
     AdminOnly,
     ConfigKind,
     Discovery,
@@ -130,6 +131,10 @@ def _parted(name: str) -> tuple[str, int]:
     return knob, int(parts or 0)
 
 
+def _mode(parent: str, modes: Mapping[str, ParentMode]) -> dict[str, str]:
+    return {"mode": modes[parent].mode} if parent in modes else {}
+
+
 def _split(parent: str, parts: object, host: Host) -> None:
     path = f"splits/{parent.removeprefix('parent-')}"
     if host.sysfs.exists(path) and int(host.sysfs.read(path)) != parts:
@@ -173,11 +178,14 @@ class KnobDriver:
         assert isinstance(policy, KnobPolicy)  # noqa: S101 - policy_kind says so
         self.policy = policy
 
-    def publish(self, hardware: Mapping[str, Knob]) -> Published:
-        """Publish the level as an attribute, and the label of the policy if it has one."""
+    def publish(self, hardware: Mapping[str, Knob], modes: Mapping[str, ParentMode] = NO_MODES) -> Published:
+        """Publish the level as an attribute, the label of the policy if it has one, and the mode of the knob."""
         policy = self.policy
         label = {"label": policy.label} if policy.label else {}
-        devices = tuple(Device(name, {"level": knob.level, **label}) for name, knob in hardware.items())
+        devices = tuple(
+            Device(name, {"level": knob.level, **label, **_mode(self.parent(knob), modes)})
+            for name, knob in hardware.items()
+        )
         denied = frozenset(name for name in hardware if not policy.of(name).publish)
         return Published(devices, denied=denied)
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dra_common.driver import ConfigKind, Discovery, OpaqueParameters, Published, Wanted
+from dra_common.driver import NO_MODES, ConfigKind, Discovery, OpaqueParameters, Published, Wanted
 from dra_common.errors import DeviceRefused, HostError
 from dra_common.model import (
     Attribute,
@@ -84,8 +84,9 @@ class NicDriver:
     def configure(self, policy: DriverPolicy) -> None:
         """There is nothing to decide."""
 
-    def publish(self, hardware: Mapping[str, Nic]) -> Published:
+    def publish(self, hardware: Mapping[str, Nic], modes: Mapping[str, ParentMode] = NO_MODES) -> Published:
         """Publish how many VFs each can have."""
+        del modes
         return Published(
             tuple(Device(name, {"vfs": nic.function.total_vfs or 0}) for name, nic in hardware.items())
         )
