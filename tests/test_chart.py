@@ -70,6 +70,7 @@ def test_defaults_are_allowed(chart: Path) -> None:
     jsonschema.validate(values(chart), schema(chart), jsonschema.Draft7Validator)
 
 
+@pytest.mark.defect(19)
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.parent.name)
 def test_every_value_is_described_has_a_type_and_is_used(chart: Path) -> None:
     described = {value.name for value in docs_chart.values(chart)}
@@ -143,6 +144,27 @@ def test_a_right_value_is_not(name: str, value: object) -> None:
     jsonschema.validate(with_value(name, value), schema(), jsonschema.Draft7Validator)
 
 
+@pytest.mark.defect(19)
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.parent.name)
+def test_cluster_scoped_objects_of_two_releases_do_not_meet(chart: Path) -> None:
+    """Their names have the namespace; only DeviceClasses have names that users know."""
+    kinds = re.compile(r"^kind: (Cluster\w+|ValidatingAdmission\w+)\nmetadata:\n  name: (.*)$", re.MULTILINE)
+    found = dict(kinds.findall(templates(chart)))
+    assert found.keys() >= {"ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy"}
+    wanted = '{{ include "driver.clusterName" . }}'
+    assert [name for name in found.values() if not name.startswith(wanted)] == []
+    assert '"%s-%s" .Release.Namespace' in templates(chart)
+
+
+@pytest.mark.defect(19)
+def test_pods_go_to_nodes_by_labels_that_every_node_has() -> None:
+    """Not by labels that somebody else has to set; what an operator adds is in values."""
+    found = re.findall(r"nodeSelector:\n((?:  [a-z].*\n)+)", templates())
+    assert found
+    assert set(found) == {"  kubernetes.io/os: linux\n"}
+    assert values()["kubeletPlugin"]["nodeSelector"] == {}
+
+
 # --------------------------------------------------------------------------- what the driver is told
 
 
@@ -157,6 +179,7 @@ def variables(text: str) -> set[str]:
     return set(re.findall(r"- name: ([A-Z][A-Z_]*)\n\s+value", text))
 
 
+@pytest.mark.defect(19)
 def test_variables_of_the_pods_are_options_of_the_commands_that_they_run() -> None:
     helpers = (GPU / "templates/_helpers.tpl").read_text()
     places = variables(helpers.partition('define "driver.places"')[2].partition("{{- define")[0])

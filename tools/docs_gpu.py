@@ -13,6 +13,7 @@ import docs_common
 from docs_markdown import block, code, table
 from dra_common.cdi import SharedSpecDir, SpecDir
 from dra_common.deadline import Deadline
+from dra_common.driver import Published
 from dra_common.engine import Engine
 from dra_common.holds import FileHolds
 from dra_common.lifecycle import Lifecycle, State
@@ -26,10 +27,10 @@ from dra_common.testing.bench import Bell, FakeClaims
 from gpu_driver.__main__ import DEFINITION
 from gpu_driver.config import KIND as CLAIM
 from gpu_driver.driver import NAME, GpuDriver
-from gpu_driver.policy import KIND
+from gpu_driver.policy import KIND, GpuMatch, GpuPolicy, GpuRule, GpuSriovPolicy
 from gpu_driver.products import PRODUCTS
 from gpu_driver.simulation import SIMULATION, GpuDetails
-from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, TAINTS, Term
+from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, COUNTERS, TAINTS, Term
 
 _UID = "6f1d2c0a-8b7e-4c55-9d21-3f0a4b5c6d7e"
 _BOOT = "11111111-2222-4333-8444-555555555555"
@@ -82,6 +83,18 @@ def capacities() -> str:
     return _terms(CAPACITIES, values, "type", f"`{example.name}` of `two-gpus`")
 
 
+def counters() -> str:
+    """Return the counters, with those of a card that has virtual functions, and is divided for claims."""
+    rule = GpuRule(match=GpuMatch(), sriov=GpuSriovPolicy(modes=(2,)))
+    sets = [
+        *_published("two-gpus", GpuPolicy(devices=(rule,))).counter_sets,
+        *_published("battlemage-pro").counter_sets,
+    ]
+    values = {name: str(value) for each in sets for name, value in each.counters.items()}
+    rows = [(code(term.name), term.meaning, term.absent, code(values[term.name])) for term in COUNTERS]
+    return table(("name", "what there is, and who takes it", "absent when", "of an Arc Pro B60 or B70"), rows)
+
+
 def taints() -> str:
     """Return the taints, each with a device of a simulated machine that has it."""
     found = {taint.key: device.name for device in _devices("unbound-and-vfio") for taint in device.taints}
@@ -122,13 +135,18 @@ def _terms(terms: Iterable[Term], values: Mapping[str, str], kind: str, example:
 
 
 def _devices(profile: str) -> tuple[Device, ...]:
+    return _published(profile).devices
+
+
+def _published(profile: str, policy: GpuPolicy | None = None) -> Published:
     driver = GpuDriver()
+    driver.configure(policy or GpuPolicy())
     machine = find_profile(SIMULATION, profile)
     with (
         tempfile.TemporaryDirectory(prefix="dra") as folder,
         Simulator(SIMULATION, machine, Path(folder)),
     ):
-        return driver.publish(driver.discover(SimulatedHost(Path(folder))).hardware).devices
+        return driver.publish(driver.discover(SimulatedHost(Path(folder))).hardware)
 
 
 # --------------------------------------------------------------------------- simulated machines

@@ -1,4 +1,4 @@
-"""The table of the protocol's scenarios, from the marks of the tests."""
+"""The tables of the protocol's scenarios and of known defects, from the marks of the tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from docs_markdown import code, table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "packages/common/tests"))
 
-from scenarios import REAL_CLUSTER, SCENARIOS, proofs  # noqa: E402 - a module of the tests
+import defects as known  # noqa: E402 - modules of the tests
+from marks import REAL_CLUSTER  # noqa: E402
+from scenarios import SCENARIOS, proofs  # noqa: E402
 
 
 def scenarios() -> str:
@@ -25,10 +27,21 @@ def scenarios() -> str:
     return table(("", "scenario", "tests", "on a real cluster"), rows)
 
 
+def defects() -> str:
+    """One row for each defect, with the tests that would catch it."""
+    found = known.proofs()
+    rows = (
+        (str(number), text, "<br>".join(code(str(proof)) for proof in found.get(number, ())))
+        for number, text in known.DEFECTS.items()
+    )
+    return table(("", "defect", "tests that would catch it"), rows)
+
+
 def _files(files: set[Path]) -> list[str]:
     """Names of test modules; those of a driver are named with it."""
     names = []
     for file in sorted(files):
-        package = file.relative_to(ROOT / "packages").parts[0]
-        names.append(code(file.stem if package == "common" else f"{package}: {file.stem}"))
+        top, package, *_ = file.relative_to(ROOT).parts
+        drivers = top == "packages" and package != "common"
+        names.append(code(f"{package}: {file.stem}" if drivers else file.stem))
     return names

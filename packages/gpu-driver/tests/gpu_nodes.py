@@ -17,6 +17,7 @@ from dra_common.model import ClaimRef
 from dra_common.simulate.client import ControlClient
 from dra_common.testing.forks import Forker
 from dra_common.testing.node import PrepareFailed, SimulatedNode
+from dra_common.testing.waiting import wait_until
 from gpu_driver.driver import GpuDriver
 
 NAME = GpuDriver.name
@@ -130,6 +131,18 @@ def control(node: SimulatedNode, op: str, **fields: str) -> None:
 def write(node: SimulatedNode, path: str, value: str) -> None:
     """Write to the machine's sysfs as an administrator would."""
     control(node, "write", path=path, value=value)
+
+
+@contextmanager
+def virtual_machine(node: SimulatedNode, bdf: str) -> Iterator[None]:
+    """Have a function open through VFIO, past Kubernetes; afterwards the simulated kernel knows of the end, too."""
+    client = ControlClient(node.machine)
+    devices = node.machine / "sys" / "bus" / "pci" / "devices"
+    group = (devices / bdf / "iommu_group").resolve().name
+    with client.connect() as connection, connection.makefile("rwb") as stream:
+        assert client.exchange(stream, "open", node=f"vfio/{group}", bdf=bdf)["ok"]
+        yield
+    wait_until(lambda: (devices / bdf / "enable").read_text().strip() == "0", "the machine to be gone")
 
 
 def lines(node: SimulatedNode) -> list[str]:

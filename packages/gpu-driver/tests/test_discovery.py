@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from dra_common.errors import HostError
+from dra_common.errors import HostError, HostNotFound
 from dra_common.host import FileTree
-from dra_common.ports import Host
+from dra_common.ports import DeviceQuery, Host
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
-from gpu_trees import SysTree, not_published
+from gpu_trees import Answers, SysTree, TreeHost, not_published
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +40,45 @@ def problems_of(tree: SysTree, bdf: str) -> str:
 
 
 # --------------------------------------------------------------------------- what is found
+
+
+class Restless(TreeHost):
+    """A machine on which nobody answers the first questions: a kernel driver that went, and is back already."""
+
+    def __init__(self, root: Path, answers: Answers, silent: int) -> None:
+        super().__init__(root, answers)
+        self.silent = silent
+
+    def query(self, node: str, query: DeviceQuery) -> bytes:
+        self.silent -= 1
+        if self.silent >= 0:
+            raise HostNotFound(f"{node} is not there")
+        return super().query(node, query)
+
+
+@pytest.fixture
+def asked(tree: SysTree, blobs: Mapping[str, Callable[..., bytes]]) -> SysTree:
+    """A GPU whose memory only its driver knows, which is asked through two nodes."""
+    tree.gpu(PF, "0x56c0")
+    tree.bind(PF, "i915", card=1, render=128)
+    for node in ("renderD128", "card1"):
+        tree.answers[f"dri/{node}", "i915.memory_regions"] = blobs["i915"]((1, 16 << 30))
+    return tree
+
+
+@pytest.mark.parametrize("silent", [2, 3])
+def test_what_only_one_read_finds_is_no_problem(asked: SysTree, silent: int) -> None:
+    """The driver is the same before and after: only a second read knows that the first one met its absence."""
+    restless = Restless(asked.root, asked.answers, silent)
+    assert look(restless)[PF].memory_mib == 16384
+    assert restless.silent < 0
+
+
+def test_what_a_second_read_finds_too_is_told_once(asked: SysTree) -> None:
+    found = discover(Restless(asked.root, asked.answers, 1000))
+    assert len(found.problems) == 1
+    assert "local memory is unknown" in found.problems[0]
+    assert list(found.hardware) == ["0000-4d-00-0-0x56c0"]
 
 
 def test_every_fact_of_a_bound_gpu(flex_tree: SysTree) -> None:
@@ -118,6 +157,7 @@ def test_only_intel_display_functions_are_ours(tree: SysTree) -> None:
     assert discover(tree.host).problems == ()
 
 
+@pytest.mark.defect(20)
 @pytest.mark.parametrize("driver", ["", "xe", "i915", "vfio-pci", "pci-stub"])
 def test_an_unknown_product_is_kept_whatever_it_is_bound_to(tree: SysTree, driver: str) -> None:
     tree.gpu("0000:03:00.0", "0xfffe")
@@ -255,6 +295,46 @@ def test_a_physfn_that_makes_no_sense_is_still_a_vf(flex_tree: SysTree, target: 
     vf = one(flex_tree, VF0)
     assert (vf.kind, vf.parent, vf.vf_index) == ("vf", "", None)
     assert "physfn" in problems_of(flex_tree, VF0)
+
+
+# The kernel makes the link after the VF, and takes it away before it unbinds the VF's driver.
+
+
+@pytest.fixture
+def divided(flex_tree: SysTree) -> SysTree:
+    flex_tree.file(f"{flex_tree.folders[PF]}/sriov_vf_device", "56c0\n")
+    for vf in (VF0, VF1):
+        (flex_tree.root / flex_tree.folders[vf] / "physfn").unlink()
+    return flex_tree
+
+
+def test_a_vf_that_comes_or_goes_is_one_without_its_link(divided: SysTree) -> None:
+    found = look(divided.host)
+    told = {gpu.bdf: (gpu.kind, gpu.parent, gpu.vf_index) for gpu in found.values()}
+    vf, gpu = ("vf", PF, None), ("gpu", "", None)
+    assert told == {PF: gpu, VF0: vf, VF1: vf, SECOND: gpu}
+    assert problems_of(divided, VF1) == ""
+    # Also where nothing else is looked at.
+    named = [gpu.name for gpu in found.values() if gpu.bdf == VF1]
+    (only,) = discover(divided.host, named).hardware.values()
+    assert (only.kind, only.parent) == ("vf", PF)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("totalvfs", "1"),
+        ("vf_device", "56c1"),
+        ("vf_device", "x"),
+        ("offset", "0"),
+        ("stride", "0"),
+    ],
+)
+def test_a_function_that_no_pf_can_have_made_is_a_gpu(divided: SysTree, name: str, text: str) -> None:
+    divided.file(f"{divided.folders[PF]}/sriov_{name}", f"{text}\n")
+    if name == "offset":
+        divided.file(f"{divided.folders[PF]}/sriov_stride", "3\n")
+    assert look(divided.host)[VF1].kind == "gpu"
 
 
 # --------------------------------------------------------------------------- essential facts

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jsonschema
 import pytest
@@ -42,6 +42,7 @@ from gpu_driver.simulation import SIMULATION
 from gpu_nodes import running, short_folder
 from gpu_trees import configured
 from pages import DOCS, PAGES, ROOT, Block, blocks, fits, messages
+from pydantic import BaseModel
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
@@ -111,6 +112,33 @@ def opaque(part: object) -> Iterator[dict[str, Any]]:
     elif isinstance(part, list):
         for each in part:
             yield from opaque(each)
+
+
+def test_every_field_of_configuration_stands_on_its_page_and_in_its_schema() -> None:
+    """Of the file as of claims, whatever is inside of what."""
+    for model, name in ((file_model(KIND), "gpu-driver-config"), (GpuConfig, "gpu-claim-config")):
+        schema = (DOCS / f"user/{name}.schema.json").read_text()
+        pages = [page.read_text() for page in PAGES]
+        (page,) = (text for text in pages if f"<!-- generated: {name.replace('-driver', '')} -->" in text)
+        wanted = set(fields_of(model))
+        assert len(wanted) > 6
+        assert [field for field in wanted if f"| `{field}` |" not in page] == []
+        assert [field for field in wanted if f'"{field}": {{' not in schema] == []
+
+
+def fields_of(model: type[BaseModel]) -> Iterator[str]:
+    """Names of all fields of a model and of those inside of it, as a user writes them."""
+    for name, field in model.model_fields.items():
+        yield field.alias or name
+        for inner in models_in(field.annotation):
+            yield from fields_of(inner)
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models_in(part)
 
 
 # --------------------------------------------------------------------------- generated parts
@@ -246,10 +274,11 @@ def test_exit_codes_are_as_documented(arguments: list[str], code: int, root: Pat
 
 
 def published(profile: str) -> list[Mapping[str, Any]]:
-    """The ResourceSlices of a simulated machine; ``shared`` has the configuration of the page."""
+    """The ResourceSlices of a simulated machine; ``shared`` and ``divided`` have the configuration of the page."""
     driver = DRIVER
-    if profile == "shared":
-        (rules,) = (block.text for block in blocks(GUIDE, "text") if "sharing:" in block.text)
+    if profile in ("shared", "divided"):
+        found_rules = {"shared": "sharing:", "divided": "sriov:"}[profile]
+        (rules,) = (block.text for block in blocks(GUIDE, "text") if found_rules in block.text)
         head = {"apiVersion": KIND.api_version, "kind": KIND.kind}
         file = file_model(KIND).model_validate_json(json.dumps({**head, **yaml.safe_load(rules)}))
         driver, profile = configured(devices=file.devices), "two-gpus"  # type: ignore[attr-defined]

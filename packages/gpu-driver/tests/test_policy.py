@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from dra_common.policy import DriverPolicy, effective, file_model
 from gpu_driver.device import Gpu
 from gpu_driver.driver import GpuDriver
+from gpu_driver.modes import allowed
 from gpu_driver.policy import KIND, GpuDevicePolicy, GpuMatch, GpuPolicy
 from gpu_driver.products import product
 from gpu_trees import SysTree
@@ -134,3 +136,74 @@ def test_the_driver_takes_no_other_driver_s_policy() -> None:
 def test_every_field_of_a_match_has_a_word_in_the_schema() -> None:
     properties = GpuMatch.model_json_schema()["properties"]
     assert all(each["description"] for each in properties.values())
+
+
+def test_modes_are_in_order_and_each_once() -> None:
+    found = policy({"match": {"model": "B60"}, "sriov": {"modes": [7, 1, 2]}})
+    assert found.of(ARC).sriov.modes == (1, 2, 7)
+    assert found.of(FLEX).sriov.modes == ()
+    for wrong in ([2, 2], [0], [64], ["2"], list(range(1, 18)), 2):
+        with pytest.raises(ValidationError):
+            policy({"match": {}, "sriov": {"modes": wrong}})
+
+
+def test_a_later_rule_takes_modes_away() -> None:
+    found = policy(
+        {"match": {}, "sriov": {"modes": [2]}}, {"match": {"model": "B60"}, "sriov": {"modes": []}}
+    )
+    assert found.of(ARC).sriov.modes == ()
+    assert found.of(FLEX).sriov.modes == (2,)
+
+
+def test_a_profile_is_what_the_kernel_takes() -> None:
+    found = policy(
+        {
+            "match": {},
+            "sriov": {
+                "modes": [2],
+                "profile": {"execQuantumMs": 20, "preemptTimeoutUs": 0, "schedPriority": "low"},
+            },
+        },
+        {"match": {"model": "B60"}, "sriov": {"profile": {"execQuantumMs": 100_000}}},
+    )
+    ended = policy(
+        {"match": {}, "sriov": {"modes": [2], "profile": {"execQuantumMs": 1}}},
+        {"match": {}, "sriov": {"profile": None}},
+    )
+    assert ended.of(ARC).sriov.settings() == {}
+    settings = {"exec_quantum_ms": "20", "preempt_timeout_us": "0", "sched_priority": "low"}
+    assert found.of(FLEX).sriov.settings() == settings
+    assert found.of(ARC).sriov.settings() == {**settings, "exec_quantum_ms": "100000"}
+    assert found.of(ARC).sriov.modes == (2,)
+    assert GpuPolicy().of(ARC).sriov.settings() == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"execQuantumMs": 100_001},  # more the firmware takes as this, silently
+        {"execQuantumMs": -1},
+        {"execQuantumMs": "20"},
+        {"preemptTimeoutUs": 100_000_001},
+        {"schedPriority": "high"},  # the PF's alone
+        {"vramQuota": 1},
+    ],
+)
+def test_a_profile_that_the_kernel_would_not_take_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        policy({"match": {}, "sriov": {"modes": [2], "profile": wrong}})
+
+
+def test_a_rule_by_name_covers_the_modes_of_a_gpu() -> None:
+    found = policy({"match": {"name": ARC.name}, "publish": False})
+    assert not found.of(replace(ARC, mode=4)).publish
+
+
+def test_a_gpu_is_shared_or_divided_never_both() -> None:
+    both = {"match": {}, "sriov": {"modes": [2]}, "sharing": {"maxClients": 2}}
+    with pytest.raises(ValidationError, match="cannot be both shared"):
+        policy(both)
+    # Of rules that contradict one another only the end of all counts: what is shared is not divided.
+    one, other = {**both}, {**both}
+    del one["sharing"], other["sriov"]
+    assert [allowed(ARC, policy(*rules)) for rules in ((one,), (one, other), (other, one))] == [(2,), (), ()]

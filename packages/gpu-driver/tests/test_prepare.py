@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from dra_common.driver import Wanted
 from dra_common.errors import DeviceRefused, HostError
-from dra_common.model import Allocated, ContainerEdits, DeviceNode, Mount, Plan, PlannedDevice
+from dra_common.model import Allocated, ContainerEdits, DeviceNode, ModeUse, Mount, Plan, PlannedDevice
 from gpu_driver import prepare
 from gpu_driver.config import GpuConfig
 from gpu_driver.device import Gpu, Surroundings
+from gpu_driver.policy import GpuPolicy
 from gpu_driver.products import product
 from gpu_trees import SysTree
 from pydantic import JsonValue, ValidationError
@@ -42,7 +43,9 @@ def hardware(*gpus: Gpu) -> dict[str, Gpu]:
 
 
 def planned(gpu: Gpu, *, manage: bool = True, **more: Any) -> PlannedDevice:
-    (device,) = prepare.plan([wanted(gpu, **more)], hardware(gpu), manage=manage).devices
+    (device,) = prepare.plan(
+        [wanted(gpu, **more)], hardware(gpu), {}, GpuPolicy(manage_binding=manage)
+    ).devices
     return device
 
 
@@ -62,7 +65,7 @@ def refused(gpu: Gpu, **more: Any) -> DeviceRefused:
 
 def test_a_plan_for_drm_changes_nothing() -> None:
     items = [wanted(FLEX), wanted(B60)]
-    plan = prepare.plan(items, hardware(FLEX, B60), manage=True)
+    plan = prepare.plan(items, hardware(FLEX, B60), {}, GpuPolicy())
     assert [device.allocated for device in plan.devices] == [item.allocated for item in items]
     assert [device.undo for device in plan.devices] == [None, None]
     assert plan.parents == ()
@@ -105,7 +108,7 @@ def test_the_configuration_is_worth_more_than_the_name_of_the_class() -> None:
 
 def test_a_share_changes_nothing_and_a_machine_gets_none() -> None:
     share = Allocated("request", "node-1", B60.name, share_id="0a")
-    (device,) = prepare.plan([Wanted(share)], hardware(B60), manage=True).devices
+    (device,) = prepare.plan([Wanted(share)], hardware(B60), {}, GpuPolicy()).devices
     assert (device.allocated, device.undo, device.parents) == (share, None, ())
     for gpu, config, why in (
         (
@@ -119,14 +122,14 @@ def test_a_share_changes_nothing_and_a_machine_gets_none() -> None:
         (replace(VFIO, around=AROUND), GpuConfig(), "bound to xe-vfio-pci, which is not changed"),
     ):
         with pytest.raises(DeviceRefused, match=why) as caught:
-            prepare.plan([Wanted(share, {"GpuConfig": config})], hardware(gpu), manage=True)
+            prepare.plan([Wanted(share, {"GpuConfig": config})], hardware(gpu), {}, GpuPolicy())
         assert caught.value.cure
 
 
 def test_one_bad_device_refuses_the_claim() -> None:
     bad = replace(UNBOUND, driver="pci-stub")
     with pytest.raises(DeviceRefused, match=bad.name):
-        prepare.plan([wanted(FLEX), wanted(bad)], hardware(FLEX, bad), manage=True)
+        prepare.plan([wanted(FLEX), wanted(bad)], hardware(FLEX, bad), {}, GpuPolicy())
 
 
 @pytest.mark.parametrize(
@@ -183,16 +186,16 @@ def test_without_leave_no_kernel_driver_is_changed(more: dict[str, str]) -> None
 def test_admin_access_is_never_refused_and_changes_nothing(gpu: Gpu, binding: str) -> None:
     device = planned(gpu, admin=True, binding=binding)
     assert (device.undo, device.parents) == (None, ())
-    assert prepare.locks(wanted(gpu, admin=True, binding=binding), gpu) == ()
+    assert prepare.locks(wanted(gpu, admin=True, binding=binding), gpu, GpuPolicy()) == ()
 
 
 # --------------------------------------------------------------------------- apply and revert
 
 
 def test_nothing_to_do_is_done(flex_tree: SysTree) -> None:
-    plan = prepare.plan([wanted(FLEX)], hardware(FLEX), manage=True)
+    plan = prepare.plan([wanted(FLEX)], hardware(FLEX), {}, GpuPolicy())
     prepare.apply(plan, flex_tree.host)
-    prepare.revert(plan, flex_tree.host)
+    prepare.revert(plan, flex_tree.host, ())
 
 
 @pytest.mark.parametrize(
@@ -202,10 +205,28 @@ def test_a_newer_versions_plan_is_neither_applied_nor_forgotten(
     flex_tree: SysTree, undo: dict[str, JsonValue]
 ) -> None:
     plan = Plan((planned(FLEX), PlannedDevice(wanted(B60).allocated, undo=undo)))
-    for step in (prepare.apply, prepare.revert):
-        with pytest.raises(HostError, match=B60.name) as kept:
-            step(plan, flex_tree.host)
-        assert "version" in kept.value.cure
+    _refuse_to_change(plan, flex_tree, B60.name)
+
+
+@pytest.mark.parametrize(
+    ("undo", "after"),
+    [({"vf": {}, "more": 1}, {}), (None, {"vfs": 2}), (None, {"vfs": 2, "memoryMiB": 1, "more": 1})],
+)
+def test_nor_is_a_newer_versions_mode(
+    flex_tree: SysTree, undo: dict[str, JsonValue] | None, after: dict[str, JsonValue]
+) -> None:
+    use = ModeUse("0000-18-00-0", "vf2", 0, {}, {"vfs": 2, "memoryMiB": 1, **after} if undo else after)
+    _refuse_to_change(
+        Plan((PlannedDevice(wanted(B60).allocated, undo=undo, use=use),)), flex_tree, "0000-18-00-0"
+    )
+
+
+def _refuse_to_change(plan: Plan, tree: SysTree, name: str) -> None:
+    with pytest.raises(HostError, match=name) as kept:
+        prepare.apply(plan, tree.host)
+    assert "version" in kept.value.cure
+    with pytest.raises(HostError, match=name):
+        prepare.revert(plan, tree.host, ())
 
 
 # --------------------------------------------------------------------------- what outsiders did
@@ -354,9 +375,9 @@ def test_two_gpus_of_a_request_cannot_have_one_name() -> None:
     with pytest.raises(
         DeviceRefused, match=f"device {B60.name} cannot be prepared as renderD128: in the same"
     ):
-        prepare.plan([named(FLEX, "r/a"), named(B60, "r/b")], gpus, manage=True)
+        prepare.plan([named(FLEX, "r/a"), named(B60, "r/b")], gpus, {}, GpuPolicy())
     for items in ([named(FLEX, "one"), named(B60, "two")], [named(FLEX, "r"), named(B60, "r", admin=True)]):
-        assert len(prepare.plan(items, gpus, manage=True).devices) == 2
+        assert len(prepare.plan(items, gpus, {}, GpuPolicy()).devices) == 2
 
 
 def test_a_virtual_machine_has_no_nodes_of_drm_to_choose() -> None:
@@ -382,7 +403,7 @@ def test_a_reset_is_planned_for_the_end_and_needs_the_lock_from_the_beginning() 
     device = planned(RESETTABLE, reset="flr")
     same = {"driver": "xe", "override": ""}
     assert device.undo == {"before": same, "after": same, "keep": False, "reset": "flr"}
-    assert device.parents == prepare.locks(wanted(B60, reset="flr"), B60) == ("0000-18-00-0",)
+    assert device.parents == prepare.locks(wanted(B60, reset="flr"), B60, GpuPolicy()) == ("0000-18-00-0",)
     assert planned(RESETTABLE, reset="none").undo is None
     assert planned(RESETTABLE, reset="flr", admin=True).undo is None
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from dra_common.model import ClaimRef
-from dra_common.simulate import ControlClient, SimulatedHost
+from dra_common.simulate import SimulatedHost
 from dra_common.testing.killer import Killer
 from dra_common.testing.mortal import Orders
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import allocated, assert_no_surprise, control, machine_only, put_status, running, taints, write
+from gpu_nodes import (
+    allocated,
+    assert_no_surprise,
+    control,
+    machine_only,
+    put_status,
+    running,
+    taints,
+    virtual_machine,
+    write,
+)
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 FLEX_BDF, B60_BDF = "0000:4d:00.0", "0000:9a:00.0"
@@ -104,13 +113,16 @@ def test_the_name_of_the_device_class_means_vfio(node: SimulatedNode) -> None:
     assert "/dev/vfio/14" in given(node, ref)
 
 
+@pytest.mark.defect(2)
 def test_who_only_looks_on_changes_nothing(node: SimulatedNode) -> None:
-    node.prepare(vfio(node, "vm", FLEX))
-    spy = allocated(node, "spy", FLEX, adminAccess=True)
-    assert node.prepare(spy)[0].cdi_ids == ()
-    assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
-    node.unprepare(spy)
-    assert bound(node, FLEX_BDF) == ("vfio-pci", "vfio-pci")
+    """A monitor has all GPUs, by the class for DRM; virtual machines have these two, and one runs."""
+    node.prepare(vfio(node, "vm", FLEX, B60))
+    spy = allocated(node, "spy", FLEX, B60, adminAccess=True)
+    with virtual_machine(node, FLEX_BDF):
+        assert [device.cdi_ids for device in node.prepare(spy)] == [(), ()]
+        assert both(node) == (("vfio-pci", "vfio-pci"), ("xe-vfio-pci", "xe-vfio-pci"))
+        node.unprepare(spy)
+        assert both(node) == (("vfio-pci", "vfio-pci"), ("xe-vfio-pci", "xe-vfio-pci"))
 
 
 def test_only_an_administrator_may_keep_a_binding(node: SimulatedNode) -> None:
@@ -126,25 +138,17 @@ def test_only_an_administrator_may_keep_a_binding(node: SimulatedNode) -> None:
 # --------------------------------------------------------------------------- hardware that others use
 
 
-@contextmanager
-def virtual_machine(node: SimulatedNode, group: str, bdf: str) -> Iterator[None]:
-    """Have a function open through VFIO, past Kubernetes."""
-    client = ControlClient(node.machine)
-    with client.connect() as connection, connection.makefile("rwb") as stream:
-        assert client.exchange(stream, "open", node=f"vfio/{group}", bdf=bdf)["ok"]
-        yield
-
-
 def to_vfio_by_hand(node: SimulatedNode, bdf: str, driver: str) -> None:
     write(node, f"bus/pci/devices/{bdf}/driver_override", "vfio-pci")
     write(node, f"bus/pci/drivers/{driver}/unbind", bdf)
     write(node, "bus/pci/drivers_probe", bdf)
 
 
+@pytest.mark.defect(2)
 def test_what_a_virtual_machine_has_open_is_not_taken_away(node: SimulatedNode) -> None:
     to_vfio_by_hand(node, FLEX_BDF, "i915")
     ref = allocated(node, "drm", FLEX)
-    with virtual_machine(node, "14", FLEX_BDF):
+    with virtual_machine(node, FLEX_BDF):
         for claim_of_it in (ref, vfio(node, "second", FLEX)):
             error = node.refusal(claim_of_it)
             assert "a virtual machine that is not of a claim has it open (end the virtual machine)" in error
@@ -163,7 +167,7 @@ def test_a_machine_that_does_not_let_go_keeps_nobody_else_waiting() -> None:
     with running("two-gpus", "--rescan-seconds=1") as node:
         ref = vfio(node, "vm", FLEX)
         node.prepare(ref)
-        with virtual_machine(node, "14", FLEX_BDF):
+        with virtual_machine(node, FLEX_BDF):
             node.kubelet._call_timeout = 10
             (error,) = node.kubelet.unprepare([ref], node.driver).values()
             node.kubelet._call_timeout = 45
@@ -194,6 +198,7 @@ def test_a_prepared_gpu_that_an_outsider_rebinds_is_tainted_until_its_claim_is_g
     assert bound(node, B60_BDF) == ("vfio-pci", "vfio-pci")
 
 
+@pytest.mark.defect(10)
 def test_what_another_driver_has_is_left_to_it(node: SimulatedNode) -> None:
     ref = vfio(node, "vm", FLEX, B60)
     write(node, f"bus/pci/devices/{B60_BDF}/sriov_numvfs", "2")
@@ -235,6 +240,7 @@ def hardware_changes(killer: Killer, ref: ClaimRef) -> list[int]:
     return list(range(1, 7))
 
 
+@pytest.mark.defect(10, 11)
 def test_a_failure_in_the_middle_gives_all_back(killer: Killer) -> None:
     node, ref = killer.node, vfio(killer.node, "vm", FLEX, B60)
     for at in hardware_changes(killer, ref):
@@ -242,6 +248,46 @@ def test_a_failure_in_the_middle_gives_all_back(killer: Killer) -> None:
         assert "(EIO)" in node.refusal(ref)
         assert both(node) == FOUND
         assert node.leftovers() == []
+
+
+@pytest.mark.defect(11)
+def test_a_gpu_that_cannot_be_given_back_is_nobodys_until_it_can(killer: Killer) -> None:
+    node, ref = killer.node, vfio(killer.node, "vm", B60)
+    node.prepare(ref)
+    killer.order(Orders())
+    node.unprepare(ref)
+    changes = [line for line in killer.changes() if f" {HARDWARE} " in line]
+    (bind,) = (at for at, line in enumerate(changes, 1) if line.endswith("/bind"))
+    node.prepare(ref)
+    killer.order(Orders("fail", bind, errno.EIO, HARDWARE))
+    with pytest.raises(PrepareFailed, match="EIO"):
+        node.unprepare(ref)
+    wait_until(lambda: "revert-failed" in taints(node, B60), "the taint")
+    assert "held by claim" in node.refusal(allocated(node, "late", B60))
+    node.unprepare(ref)
+    assert both(node) == FOUND
+    wait_until(lambda: taints(node, B60) == [], "the taint to go")
+    assert node.leftovers() == []
+
+
+@pytest.mark.defect(11)
+def test_a_gpu_is_given_by_the_nodes_that_it_has_now(node: SimulatedNode) -> None:
+    """Numbers of nodes go to whoever is bound first: afterwards each of these has the other's."""
+    before = [drm(node, bdf) for bdf in (FLEX_BDF, B60_BDF)]
+    machines = [vfio(node, f"vm-{device}", device) for device in (FLEX, B60)]
+    for ref in machines:
+        node.prepare(ref)
+    for ref in reversed(machines):
+        node.unprepare(ref)
+    assert [drm(node, bdf) for bdf in (B60_BDF, FLEX_BDF)] == before
+    for device, bdf in ((FLEX, FLEX_BDF), (B60, B60_BDF)):
+        paths = given(node, allocated(node, device, device))
+        assert [path.rpartition("/")[2] for path in paths] == drm(node, bdf)
+
+
+def drm(node: SimulatedNode, bdf: str) -> list[str]:
+    names = SimulatedHost(node.machine).sysfs.listdir(f"bus/pci/devices/{bdf}/drm")
+    return sorted(name for name in names if name.startswith(("card", "render")))
 
 
 @pytest.mark.parametrize("kind", ["kill-before", "kill-after"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,7 @@ def test_the_scheduler_keeps_claims_off_what_would_be_refused(node: SimulatedNod
     node.unprepare(usable)
 
 
+@pytest.mark.defect(16)
 @pytest.mark.scenario(29)
 def test_double_use_is_refused_and_names_the_holder(node: SimulatedNode) -> None:
     holder, thief = allocated(node, "holder", FREE), allocated(node, "thief", FREE)
@@ -110,6 +112,7 @@ def test_double_use_is_refused_and_names_the_holder(node: SimulatedNode) -> None
     node.unprepare(thief)
 
 
+@pytest.mark.defect(16)
 @pytest.mark.scenario(37)
 def test_admin_access_beside_a_user_sees_mei_and_disturbs_nobody(node: SimulatedNode) -> None:
     user, admin = allocated(node, "user", FREE), allocated(node, "admin", FREE, adminAccess=True)
@@ -259,6 +262,31 @@ def test_damaged_cdi_files_are_written_again_before_the_answer(node: SimulatedNo
     assert node.prepare(ref) == answer
     assert node.resolve(answer).device_nodes
     node.unprepare(ref)
+
+
+@pytest.mark.defect(5)
+def test_files_of_others_are_left_alone_and_an_edit_is_in_one_file_once(node: SimulatedNode) -> None:
+    """Of the same vendor, and before and after ours by name and by kind."""
+    others = {f"intel.com-{kind}.json": f"intel.com/{kind}" for kind in ("a", "gaudi", "gpux", "npu")}
+    for name, kind in others.items():
+        device = {"name": "x", "containerEdits": {"env": [f"{kind.upper()}=1"]}}
+        (node.cdi / name).write_text(json.dumps({"cdiVersion": "0.5.0", "kind": kind, "devices": [device]}))
+    before = {name: (node.cdi / name).read_text() for name in others}
+    ref = allocated(node, "beside", FREE)
+    answer = node.prepare(ref)
+    assert [node.prepare(ref), node.prepare(ref)] == [answer, answer]
+    edits = node.resolve(answer)
+    assert edits.device_nodes
+    assert edits.env == {}
+    texts = {path.name: path.read_text() for path in node.cdi.iterdir()}
+    assert {name: texts.pop(name) for name in others} == before
+    (ours,) = (json.loads(text) for text in texts.values())
+    assert ours["kind"] == "intel.com/gpu"
+    assert [f"intel.com/gpu={device['name']}" for device in ours["devices"]] == list(answer[0].cdi_ids)
+    node.unprepare(ref)
+    assert {path.name: path.read_text() for path in node.cdi.iterdir()} == before
+    for name in others:
+        (node.cdi / name).unlink()
 
 
 @pytest.mark.scenario(35)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.node import SimulatedNode
-from gpu_nodes import NAME, allocated, assert_no_surprise, gpu_cli, machine_only, names, running, taints
+from gpu_nodes import NAME, allocated, assert_no_surprise, gpu_cli, machine_only, names, running, spec, taints
+from modes_world import B60, FLEX, claim, config, divisible
 
 ANY = {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": NAME}}]}}
 
@@ -82,6 +83,47 @@ def test_the_list_of_devices_shows_it(node: SimulatedNode) -> None:
     listed = {each["name"]: each["taints"] for each in json.loads(devices(node, "--json").stdout)}
     assert listed == {first: [], second: [f"{NAME}/cordoned=bad:NoSchedule"]}
     assert f"{NAME}/cordoned" in devices(node).stdout.splitlines()[2]
+
+
+def test_whoever_takes_out_a_gpu_takes_out_all_parts_of_it() -> None:
+    """A whole GPU out of use means that nobody new gets a part of it; of its parts each can be taken out alone."""
+    pf, mode, other = B60, f"{B60}-vf2", f"{B60}-vf4"
+    with divisible() as node:
+        runs = claim(node, "runs", "vf2")
+        devices(node, "cordon", mode, "--reason=slow")
+        node.wait(lambda: taints(node, mode) == ["cordoned"], "the mode's taint")
+        assert taints(node, pf) == taints(node, other) == []
+        devices(node, "cordon", pf, "--reason=fan")
+        node.wait(lambda: taints(node, pf) == taints(node, other) == ["cordoned"], "the taints")
+        values = {
+            device["name"]: device["taints"][0]["value"] for device in node.devices() if device.get("taints")
+        }
+        assert values.items() >= {pf: "fan", other: "fan", mode: "slow"}.items()
+        assert FLEX not in values
+        assert node.prepare(runs), "what was allocated before goes on"
+        refused = node.allocate(
+            node.create_claim("waits", spec('device.attributes["gpu.intel.com"].model == "B60"'))
+        )
+        assert isinstance(refused, Unsatisfiable)
+        listed = json.loads(devices(node, "--json", config(node.root)).stdout)
+        marked = {each["name"]: each["taints"] for each in listed}
+        assert marked[other] == marked[pf] == [f"{NAME}/cordoned=fan:NoSchedule"]
+        assert marked[mode] == [f"{NAME}/cordoned=slow:NoSchedule"]
+        uncordon(node, pf)
+        node.wait(lambda: taints(node, pf) == taints(node, other) == [], "the end of the taints")
+        assert taints(node, mode) == ["cordoned"]
+
+
+def test_a_gpu_s_cordon_is_its_virtual_functions_too() -> None:
+    with running("battlemage-pro") as node:
+        pf = "0000-18-00-0-0xe212"
+        vfs = [name for name in names(node) if name.startswith("0000-18-00-") and name != pf]
+        devices(node, "cordon", vfs[0])
+        node.wait(lambda: taints(node, vfs[0]) == ["cordoned"], "the taint")
+        assert "cordoned" not in (*taints(node, pf), *taints(node, vfs[1]))
+        devices(node, "cordon", pf)
+        node.wait(lambda: all("cordoned" in taints(node, name) for name in (pf, *vfs)), "the taints")
+        assert {name for name in names(node) if "cordoned" in taints(node, name)} == {pf, *vfs}
 
 
 def test_one_wrong_name_and_nothing_is_done(node: SimulatedNode) -> None:

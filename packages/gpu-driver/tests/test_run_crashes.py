@@ -128,6 +128,7 @@ def test_kills_in_a_storm_of_calls_give_no_device_twice_and_leave_nothing() -> N
 # --------------------------------------------------------------------------- one crash at a time
 
 
+@pytest.mark.defect(3, 4)
 @pytest.mark.scenario(18, 51)
 def test_a_killed_driver_comes_back_to_what_it_prepared(node: SimulatedNode) -> None:
     first, second = names(node)
@@ -197,6 +198,7 @@ def test_what_a_kill_left_behind_of_unfinished_work_is_removed_at_the_next_start
     assert node.leftovers() == []
 
 
+@pytest.mark.defect(12)
 @pytest.mark.scenario(52)
 def test_a_corrupt_record_is_set_aside_and_told_and_the_claim_can_be_cleaned_up(node: SimulatedNode) -> None:
     ref = allocated(node, "corrupt", names(node)[0])
@@ -214,6 +216,7 @@ def test_a_corrupt_record_is_set_aside_and_told_and_the_claim_can_be_cleaned_up(
     assert node.leftovers() == []
 
 
+@pytest.mark.defect(12)
 @pytest.mark.scenario(18)
 def test_after_a_reboot_the_answer_is_the_same_and_the_cdi_files_are_back(node: SimulatedNode) -> None:
     device = names(node)[1]

@@ -65,6 +65,7 @@ def wedge(node: SimulatedNode) -> None:
     control(node, "wedge", bdf=B60_BDF, methods="rebind,bus-reset")
 
 
+@pytest.mark.defect(15)
 @pytest.mark.scenario(72)
 def test_a_gpu_that_hangs_is_tainted_told_and_recovers_when_it_is_bound_again(node: SimulatedNode) -> None:
     wait_published(node, B60, "Healthy")
@@ -128,9 +129,10 @@ def test_the_kubelet_knows_nothing_while_the_driver_is_away(node: SimulatedNode)
     wait_seen(node, B60, "Healthy")
 
 
+@pytest.mark.defect(14)
 @pytest.mark.scenario(72, 73)
 def test_a_gpu_that_is_pulled_is_unhealthy_to_its_pod(node: SimulatedNode) -> None:
-    """Defect 14 of Intel's Go driver: what was not xpumd's news was never told to the kubelet."""
+    """What the kernel tells reaches the kubelet as what a health service tells does."""
     wait_seen(node, B60, "Healthy")
     ref = node.create_claim("user", by_address(B60_BDF))
     assert isinstance(node.allocate(ref), Allocation)
@@ -222,6 +224,7 @@ def with_xpumd(*arguments: str) -> Iterator[tuple[SimulatedNode, FakeXpumd]]:
 FINE = ("core", 1, "", "")
 
 
+@pytest.mark.defect(14)
 @pytest.mark.scenario(72)
 def test_what_xpumd_says_is_on_the_slice_and_in_the_pod_s_status() -> None:
     with with_xpumd() as (node, xpumd):
@@ -239,8 +242,9 @@ def test_what_xpumd_says_is_on_the_slice_and_in_the_pod_s_status() -> None:
         wait_published(node, FLEX, "Unknown")
 
 
-def test_defect_6_a_category_of_free_text_does_not_cost_the_slice() -> None:
-    """Intel's Go driver made a taint's key of it: too long or with a space, the API server refused all devices."""
+@pytest.mark.defect(6)
+def test_a_category_of_free_text_does_not_cost_the_slice() -> None:
+    """As a taint's key it would be too long, or have a space: the API server would refuse all devices."""
     with with_xpumd() as (node, xpumd):
         name = "Gerät überhitzt: 98 °C / VRAM channel 7 — " + "and so on " * 20
         xpumd.tell(device(FLEX_BDF, FINE), device(B60_BDF, (name, 4, "!!", "")))
@@ -250,8 +254,9 @@ def test_defect_6_a_category_of_free_text_does_not_cost_the_slice() -> None:
         assert published(node, FLEX) == ("Healthy", [])
 
 
-def test_defect_7_whatever_xpumd_does_the_driver_goes_on() -> None:
-    """Intel's Go driver asked a dead stream five times, and ended itself, and with it prepare and unprepare."""
+@pytest.mark.defect(7)
+def test_whatever_xpumd_does_the_driver_goes_on() -> None:
+    """Prepare and unprepare do not depend on it."""
     with with_xpumd() as (node, xpumd):
         wait_published(node, B60, "Healthy")
         for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED):
@@ -267,8 +272,9 @@ def test_defect_7_whatever_xpumd_does_the_driver_goes_on() -> None:
         assert "Traceback" not in node.log.read_text()
 
 
-def test_defect_14_the_kubelet_hears_again_before_it_forgets() -> None:
-    """Intel's Go driver told of changes only, so that after 30 s every device was Unknown, and never a reason."""
+@pytest.mark.defect(14)
+def test_the_kubelet_hears_again_before_it_forgets() -> None:
+    """After 30 s without news it would say of every device that nothing is known."""
     with with_xpumd() as (node, _):
         wait_seen(node, B60, "Healthy")
         told = node.kubelet.health_responses(NAME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from gpu_nodes import (
     assert_no_surprise,
     control,
     gpu_cli,
+    host_paths,
     is_alive,
     lines,
     machine_only,
@@ -22,6 +24,7 @@ from gpu_nodes import (
     taints,
     write,
 )
+from modes_world import configure
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 FLEX_BDF, B60_BDF = "0000:4d:00.0", "0000:9a:00.0"
@@ -94,6 +97,17 @@ def test_a_pulled_gpu_that_a_claim_holds_stays_tainted_and_can_be_cleaned_up(nod
     assert len(node.slices()) == 1
 
 
+@pytest.mark.defect(9)
+def test_a_gpu_that_is_plugged_in_is_as_complete_as_one_that_was_there(node: SimulatedNode) -> None:
+    (before,) = (device for device in node.devices() if device["name"] == B60)
+    assert before["capacity"]["memory"]
+    control(node, "unplug", bdf=B60_BDF)
+    wait_until(lambda: names(node) == [FLEX], "the device to go")
+    control(node, "plug", bdf=B60_BDF)
+    wait_until(lambda: before in node.devices(), "the device to be back with its memory")
+
+
+@pytest.mark.defect(9)
 def test_virtual_functions_appear_and_vanish_in_the_slices(node: SimulatedNode) -> None:
     before = names(node)
     write(node, f"{DEVICES}/{B60_BDF}/sriov_numvfs", "3")
@@ -120,6 +134,43 @@ def test_virtual_functions_appear_and_vanish_in_the_slices(node: SimulatedNode) 
     assert_no_surprise(node)
 
 
+@pytest.mark.defect(8)
+def test_a_virtual_function_that_gets_its_kernel_driver_later_can_be_prepared(node: SimulatedNode) -> None:
+    vf, bdf = "0000-9a-00-1-0xe211", "0000:9a:00.1"
+    write(node, f"{DEVICES}/{B60_BDF}/sriov_drivers_autoprobe", "0")
+    write(node, f"{DEVICES}/{B60_BDF}/sriov_numvfs", "1")
+    wait_until(lambda: vf in names(node), "the VF")
+    assert attribute(node, vf, "driver") == ""
+    write(node, f"{DEVICES}/{B60_BDF}/sriov_drivers_autoprobe", "1")
+    write(node, "bus/pci/drivers/xe/bind", bdf)
+    wait_until(lambda: attribute(node, vf, "driver") == "xe", "its kernel driver")
+    ref = allocated(node, "user", vf)
+    paths = host_paths(node.resolve(node.prepare(ref)).device_nodes)
+    assert len(paths) == 2
+    assert all(Path(path).exists() for path in paths)
+    node.unprepare(ref)
+    assert node.leftovers() == []
+
+
+@pytest.mark.defect(13)
+def test_virtual_functions_that_vanish_under_their_claims_keep_nothing(node: SimulatedNode) -> None:
+    before, vfs = names(node), [f"0000-9a-00-{number}-0xe211" for number in (1, 2)]
+    write(node, f"{DEVICES}/{B60_BDF}/sriov_numvfs", "2")
+    wait_until(lambda: set(vfs) <= set(names(node)), "the VFs")
+    container, machine = (allocated(node, f"for-{vf}", vf) for vf in vfs)
+    configure(node, machine, binding="vfio")
+    assert len(node.resolve(node.prepare(container)).device_nodes) == 2
+    # From its own kernel driver to VFIO.
+    assert any("vfio" in path for path in node.resolve(node.prepare(machine)).device_nodes)
+    write(node, f"{DEVICES}/{B60_BDF}/sriov_numvfs", "0")
+    wait_until(lambda: all(taints(node, vf) == ["absent"] for vf in vfs), "the taints")
+    for ref in (container, machine):
+        node.unprepare(ref)
+    wait_until(lambda: names(node) == before, "the VFs to go")
+    assert node.leftovers() == []
+
+
+@pytest.mark.defect(9)
 def test_attributes_and_taints_follow_the_kernel_driver(node: SimulatedNode) -> None:
     write(node, "bus/pci/drivers/xe/unbind", B60_BDF)
     wait_until(lambda: attribute(node, B60, "driver") == "", "the device to be unbound")

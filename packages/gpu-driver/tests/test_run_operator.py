@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from dra_common.model import ClaimRef
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
 from gpu_nodes import allocated, assert_no_surprise, gpu_cli, names, refusal, running
+from modes_world import configure
 
 
 @pytest.fixture
@@ -63,6 +67,42 @@ def test_damage_under_a_running_driver_is_found_repaired_and_nobody_notices(node
         node.unprepare(ref)
     assert node.leftovers() == []
     assert_no_surprise(node, ("held by claim",))
+
+
+def as_an_older_release_left_it(node: SimulatedNode, name: str, ref: ClaimRef) -> None:
+    """Put that release's record and CDI file of a claim in the place of ours."""
+    file = node.state / f"claims/{ref.uid}.json"
+    boot = json.loads(file.read_text())["record"]["boot_id"]
+    text = (Path(__file__).parent / f"golden/older/{name}.json").read_text()
+    older = json.loads(
+        text.replace("UID", ref.uid).replace("MACHINE", str(node.machine)).replace("BOOT", boot)
+    )
+    body = json.dumps(older["record"], separators=(",", ":"), sort_keys=True)
+    sha = hashlib.sha256(body.encode()).hexdigest()
+    file.write_text(json.dumps({"schema": 1, "sha256": sha, "record": older["record"]}))
+    (node.cdi / f"intel.com-gpu_{ref.uid}.json").write_text(json.dumps(older["cdi"]) + "\n")
+    shutil.rmtree(node.state / "dra-device-metadata" / ref.uid)
+
+
+@pytest.mark.parametrize("name", ["drm", "vfio"])
+def test_what_an_older_release_wrote_is_in_order(node: SimulatedNode, name: str) -> None:
+    """It told containers nothing of where their GPUs are, and its records have no word of what came later."""
+    device = dict(zip(("drm", "vfio"), names(node), strict=True))[name]
+    ref = allocated(node, name, device)
+    if name == "vfio":
+        configure(node, ref, binding="vfio")
+    answer = node.prepare(ref)
+    node.kill_driver()
+    as_an_older_release_left_it(node, name, ref)
+    assert claims(node, "verify").stdout == "in order: 1 claims on this node\n"
+    node.start_driver()
+    assert claims(node, "verify").stdout == "in order: 1 claims on this node\n"
+    # Who starts containers with it again gives them what this release gives.
+    assert node.prepare(ref) == answer
+    assert any(mount.endswith("-metadata.json") for mount in node.resolve(answer).mounts)
+    assert claims(node, "verify").stdout == "in order: 1 claims on this node\n"
+    node.unprepare(ref)
+    assert node.leftovers() == []
 
 
 def test_a_node_whose_driver_died_is_repaired_without_one(node: SimulatedNode) -> None:

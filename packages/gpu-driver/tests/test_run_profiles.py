@@ -57,6 +57,7 @@ def test_slices_prints_exactly_what_run_publishes(node: SimulatedNode) -> None:
         assert stored["metadata"]["name"].startswith(item["metadata"]["generateName"])
 
 
+@pytest.mark.defect(1)
 @pytest.mark.scenario(16, 41, 44)
 def test_from_registration_to_nothing_left(node: SimulatedNode) -> None:
     published = {device["name"]: device for device in node.devices()}

@@ -11,7 +11,7 @@ from dra_common.policy import file_model
 from dra_common.slices import ServerFeatures, to_slices
 from gpu_driver.policy import KIND
 from gpu_driver.sharing import Sharing, share
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -124,6 +124,10 @@ def test_a_gpu_that_is_too_small_for_the_policy_is_not_shared(portion: dict[str,
         capacity(maxClients=2, memory=portion)
 
 
+def test_less_than_a_mebibyte_is_no_mistake_if_it_is_said() -> None:
+    assert capacity(maxClients=2, memory={"default": 4000})["memory"]["requestPolicy"]["default"] == "4k"
+
+
 def test_what_a_gpu_does_not_have_is_not_divided() -> None:
     found = capacity(0, maxClients=2)
     assert found["memory"] == {"value": "0"}
@@ -148,6 +152,9 @@ portions = st.one_of(
 )
 
 
+@example({"default": 0}, 1, 1)
+@example({"default": 0, "step": 3}, 7, 1)
+@example({"max": 0}, 7, 1)
 @given(portions, st.integers(0, 40), st.integers(1, 12))
 def test_whatever_is_decided_either_it_is_refused_or_the_api_server_takes_it(
     portion: dict[str, Any], total: int, clients: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from dra_common.errors import HostError, HostWriteError, SettingsError
 from dra_common.simulate import SimulatedHost, find_profile, list_profiles
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
+from gpu_driver.modes import share_mib
 from gpu_driver.queries import QUERIES, Cores, XeGtTopology, XeGucVersion
+from gpu_driver.scheduling import SETTINGS
 from gpu_driver.simulation import SIMULATION
 from gpu_machines import Boot, hand, machines
 
@@ -158,11 +161,11 @@ def test_tree_of_xe(boot: Boot) -> None:
         "5000",
     ]
     admin = f"{pf}/sriov_admin"
-    assert host.sysfs.listdir(admin) == ("pf", *(f"vf{number}" for number in range(1, 8)))
+    assert host.sysfs.listdir(admin) == (".bulk_profile", "pf", *(f"vf{number}" for number in range(1, 8)))
     assert host.sysfs.realpath(f"{admin}/vf1/device").endswith("/0000:18:00.1")
     assert not host.sysfs.exists(f"{admin}/vf3/device")
     quotas = [host.sysfs.read(f"{admin}/vf{number}/profile/vram_quota") for number in (1, 2, 3)]
-    assert quotas == ["8480882688", "8480882688", "0"]
+    assert quotas == ["4294967296", "4294967296", "0"]
     assert host.sysfs.read(f"{admin}/vf1/profile/sched_priority") == "[low] normal"
     assert host.sysfs.listdir(f"{device('0000:18:00.1')}/vfio-dev") == ("vfio0",)
     capacity = "drm/0000:18:00.0/vram0 17095983104\ndrm/0000:9a:00.0/vram0 25669140480"
@@ -170,16 +173,81 @@ def test_tree_of_xe(boot: Boot) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "admin", "quota"), [("6.18.3", False, False), ("6.19.0", True, False), ("7.1.0", True, True)]
+    ("kernel", "admin", "quota", "mib"),
+    [("6.18.3", False, False, 8088), ("6.19.0", True, False, 8088), ("7.1.0", True, True, 4096)],
 )
-def test_sriov_admin_by_kernel(boot: Boot, tmp_path: Path, kernel: str, *, admin: bool, quota: bool) -> None:
+def test_sriov_admin_by_kernel(
+    boot: Boot, tmp_path: Path, kernel: str, mib: int, *, admin: bool, quota: bool
+) -> None:
     more = ", sriov: {total: 2, vf_device: 0xe212, num: 2}"
     host = boot(write_profile(tmp_path, "0xe212", "{vram: 17095983104}", more=more, kernel=kernel))
     folder = f"{device('0000:03:00.0')}/sriov_admin"
     assert host.sysfs.exists(f"{folder}/vf1/profile/exec_quantum_ms") is admin
+    assert host.sysfs.exists(f"{folder}/.bulk_profile/exec_quantum_ms") is admin
     assert host.sysfs.exists(f"{folder}/vf1/profile/vram_quota") is quota
+    assert host.sysfs.exists(f"{folder}/.bulk_profile/vram_quota") is quota
     # Whatever is shown, the VFs have the same.
-    assert [gpu.memory_mib for gpu in gpus(host).values() if gpu.kind == "vf"] == [8088, 8088]
+    assert [gpu.memory_mib for gpu in gpus(host).values() if gpu.kind == "vf"] == [mib, mib]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shares"),
+    [
+        ("6.12.0", [2048, 2048, 2048, 2048]),
+        ("6.16.9", [2048, 2048, 2048, 2048]),
+        ("6.17.0", [24352, 12176, 8116, 3478]),
+        ("7.0.3", [24352, 12176, 8116, 3478]),
+        ("7.1.0", [8192, 8192, 4096, 2048]),
+        ("7.2.0", [8192, 8192, 4096, 2048]),
+    ],
+)
+def test_a_share_is_as_large_as_the_modes_say(
+    boot: Boot, tmp_path: Path, kernel: str, shares: list[int]
+) -> None:
+    """By the rule of the kernel driver of that version; a mode promises no more, and not much less."""
+    more = ", sriov: {total: 7, vf_device: 0xe211}"
+    host = boot(write_profile(tmp_path, "0xe211", "{vram: 25669140480}", more=more, kernel=kernel))
+    for count, share in zip((1, 2, 3, 7), shares, strict=True):
+        host.sysfs.write(f"{device('0000:03:00.0')}/sriov_numvfs", str(count))
+        found = gpus(host)
+        assert {gpu.memory_mib for gpu in found.values() if gpu.kind == "vf"} == {share}
+        promised = share_mib(replace(found["0000:03:00.0"], mode=count))
+        assert promised is not None
+        assert promised <= share < promised + 256
+        host.sysfs.write(f"{device('0000:03:00.0')}/sriov_numvfs", "0")
+
+
+def test_scheduling_of_vfs(boot: Boot) -> None:
+    host = boot("battlemage-pro")
+    pf = device("0000:9a:00.0")
+    admin = f"{pf}/sriov_admin"
+
+    def scheduled(name: str) -> list[str]:
+        return read_all(host, admin, *(f"{who}/profile/{name}" for who in ("pf", "vf1", "vf2", "vf7")))
+
+    bulk = {name: f"{admin}/.bulk_profile/{name}" for name in SETTINGS}
+    host.sysfs.write(bulk["exec_quantum_ms"], "0x14")
+    host.sysfs.write(bulk["preempt_timeout_us"], "4000000000")
+    host.sysfs.write(bulk["sched_priority"], "normal\n")
+    host.sysfs.write(f"{admin}/vf2/profile/exec_quantum_ms", "5")
+    assert scheduled("exec_quantum_ms") == ["20", "20", "5", "20"]
+    assert scheduled("preempt_timeout_us") == ["100000000"] * 4, "the firmware's most"
+    assert scheduled("sched_priority") == ["low [normal] high", *["low [normal]"] * 3]
+    host.sysfs.write(f"{admin}/pf/profile/sched_priority", "high")
+    for path, text, why in (
+        (bulk["exec_quantum_ms"], "soon", errno.EINVAL),
+        (bulk["exec_quantum_ms"], str(1 << 32), errno.EINVAL),
+        (bulk["sched_priority"], "high", errno.EINVAL),
+        (f"{admin}/pf/profile/sched_priority", "higher", errno.EINVAL),
+        (f"{admin}/vf1/profile/sched_priority", "low", errno.EOPNOTSUPP),
+    ):
+        assert refused(host, path, text) == why
+    # VFs that go have the defaults afterwards; the others keep what they were given, and all the priority.
+    host.sysfs.write(f"{pf}/sriov_numvfs", "2")
+    assert scheduled("exec_quantum_ms") == ["20", "20", "5", "20"]
+    host.sysfs.write(f"{pf}/sriov_numvfs", "0")
+    assert scheduled("exec_quantum_ms") == ["20", "0", "0", "20"]
+    assert scheduled("sched_priority") == ["low normal [high]", *["low [normal]"] * 3]
 
 
 def test_mei_belongs_to_its_card(boot: Boot) -> None:
@@ -269,6 +337,7 @@ def test_memory_of_a_vf_follows_its_quota(boot: Boot) -> None:
     host.sysfs.write(f"{pf}/sriov_admin/vf1/profile/vram_quota", str(4096 * MIB))
     host.sysfs.write(f"{pf}/sriov_admin/vf2/profile/vram_quota", str(2048 * MIB))
     host.sysfs.write(f"{pf}/sriov_numvfs", "2")
+    assert refused(host, f"{pf}/sriov_admin/.bulk_profile/vram_quota", "1") == errno.EIO
     vfs = [gpu for gpu in gpus(host).values() if gpu.parent == "0000:9a:00.0"]
     assert [gpu.memory_mib for gpu in vfs] == [4096, 2048]
     assert refused(host, f"{pf}/sriov_admin/vf1/profile/vram_quota", "1") == errno.EIO
@@ -289,9 +358,11 @@ def test_mainline_i915_shows_a_number_and_makes_no_vfs(boot: Boot, profile: str,
 
 
 @pytest.mark.parametrize(
-    ("profile", "pf"), [("flex-sriov", "0000:b3:00.0"), ("battlemage-pro", "0000:9a:00.0")]
+    ("profile", "pf", "mib"), [("flex-sriov", "0000:b3:00.0", 8080), ("battlemage-pro", "0000:9a:00.0", 8192)]
 )
-def test_vfs_come_with_nodes_and_memory_and_go_without_a_trace(boot: Boot, profile: str, pf: str) -> None:
+def test_vfs_come_with_nodes_and_memory_and_go_without_a_trace(
+    boot: Boot, profile: str, pf: str, mib: int
+) -> None:
     host = boot(profile)
     before = gpus(host)
     host.sysfs.write(f"{device(pf)}/sriov_numvfs", "2")
@@ -300,9 +371,7 @@ def test_vfs_come_with_nodes_and_memory_and_go_without_a_trace(boot: Boot, profi
         ("vf", 0, True, True),
         ("vf", 1, True, True),
     ]
-    memory = before[pf].memory_mib
-    assert memory is not None
-    assert all(gpu.memory_mib == (memory - 128) // 2 // 2 * 2 for gpu in vfs)
+    assert [gpu.memory_mib for gpu in vfs] == [mib, mib]
     assert refused(host, f"{device(pf)}/sriov_numvfs", "3") == errno.EBUSY
     host.sysfs.write(f"{device(pf)}/sriov_numvfs", "0")
     assert gpus(host) == before

@@ -1,4 +1,4 @@
-"""What ``make bench`` measures of the GPU driver alone: another kernel driver for a claim, a watch over many GPUs."""
+"""What ``make bench`` measures of the GPU driver alone: rebinding for a claim, a watch over many GPUs, counters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from dra_common.model import ClaimRef
 from dra_common.simulate import ControlClient, SimulatedHost
-from dra_common.testing.benchmark.figures import Figure, latency, stopwatch
+from dra_common.testing.benchmark.figures import Figure, latency, runs, stopwatch
 from dra_common.testing.benchmark.world import Subject, World, node_of, world
 from dra_common.testing.process import wait_at_rest
 from dra_common.testing.waiting import wait_until
@@ -38,6 +38,32 @@ functions:
     details: {gpu: {vram: 17079205888, power_cap: 150000000}}
 """
 _TIMES = 20
+
+_FLEET = """
+name: fleet
+description: 14 cards that share their hardware, 4 of them with VFs
+kernel: 7.1.0
+drivers: [xe, vfio-pci]
+functions:
+  - repeat: {count: 4, counters: {bus: {start: 0x10}}}
+    bdf: "0000:{bus:02x}:00.0"
+    device: 0xe211
+    class: 0x030000
+    sriov: {total: 7, num: 7, vf_device: 0xe211}
+    details: {gpu: {vram: 25669140480, max_vfs: 7}}
+  - repeat: {count: 10, counters: {bus: {start: 0x80}}}
+    bdf: "0000:{bus:02x}:00.0"
+    device: 0xe211
+    class: 0x030000
+    sriov: {total: 7, vf_device: 0xe211}
+    details: {gpu: {vram: 25669140480, max_vfs: 7}}
+"""
+_MODES = """
+apiVersion: config.gpu.intel.com/v1alpha1
+kind: GpuDriverConfig
+devices: [{match: {}, sriov: {modes: [1, 2, 4]}}]
+"""
+_WIPES = 5
 
 
 def rebind(subject: Subject) -> Iterator[Figure]:
@@ -119,11 +145,55 @@ def _watched(here: World) -> Iterator[Figure]:
     yield Figure("health", f"{many}, one goes bad", len(_slice_writes(here)), "writes", 1)
 
 
+def fleet(subject: Subject) -> Iterator[Figure]:
+    """Publish PFs with VFs, and PFs with modes: 72 devices, each of which takes of a counter."""
+    with tempfile.TemporaryDirectory() as folder:
+        profile, policy = Path(folder) / "fleet.yaml", Path(folder) / "modes.yaml"
+        profile.write_text(_FLEET)
+        policy.write_text(_MODES)
+        with node_of(subject.on(str(profile))) as node:
+            began = time.monotonic()
+            node.start_driver("-v=0", "--health-monitoring", "--health-sources=sysfs", f"--config={policy}")
+            here = World(node)
+            many = f"{sum('consumesCounters' in each for each in node.devices())} devices with counters"
+            yield Figure("fleet", f"{many}, start to published", time.monotonic() - began, "s")
+            yield runs("fleet", f"{many}, published anew", [_wiped(here) for _ in range(_WIPES)], "ms", 1000)
+            bad = next(name for name in here.devices if f"{name}-vf4" in here.devices)
+            yield Figure("fleet", f"{many}, one GPU with modes goes bad", _goes_bad(here, bad), "writes", 2)
+
+
+def _goes_bad(here: World, device: str) -> int:
+    """Let a GPU hang; return how many slices are written: that of it, and that of its modes, which come last."""
+    wait_at_rest(here.pid)
+    here.node.api.forget_requests()
+    domain, bus, slot, function, _ = device.split("-")
+    bdf = f"{domain}:{bus}:{slot}.{function}"
+    ControlClient(here.node.machine).request("wedge", bdf=bdf, methods="unknown")
+    wait_until(lambda: _slice_writes(here), "it to be published")
+    wait_at_rest(here.pid)
+    return len(_slice_writes(here))
+
+
+def _wiped(here: World) -> float:
+    """Remove all slices, as a start of the kubelet does; return how many milliseconds the node is without."""
+    wait_at_rest(here.pid)
+    api = here.node.api
+    began = time.monotonic()
+    for each in api.objects("ResourceSlice"):
+        api.delete("ResourceSlice", each["metadata"]["name"])
+    wait_until(lambda: len(here.node.devices()) == len(here.devices), "all to be published", pause=0.001)
+    return 1000 * (time.monotonic() - began)
+
+
 def _slice_writes(here: World) -> list[object]:
     return [request for request in here.node.api.writes if "/resourceslices" in request.path]
 
 
-PARTS: Mapping[str, Callable[[Subject], Iterator[Figure]]] = {"rebind": rebind, "health": health}
+PARTS: Mapping[str, Callable[[Subject], Iterator[Figure]]] = {
+    "rebind": rebind,
+    "health": health,
+    "fleet": fleet,
+}
 
 
 def _on_drm(here: World) -> str:

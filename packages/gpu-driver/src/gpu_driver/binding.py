@@ -15,7 +15,6 @@ from dra_common.errors import DeviceRefused, HostError, HostNotFound
 from dra_common.pci import Binding, Bus, group_members, look
 from dra_common.ports import Host
 
-from gpu_driver.config import GpuConfig
 from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu, Surroundings, device_name, split_name
 from gpu_driver.facts import DRIVERS, PCI_DEVICES
 
@@ -38,9 +37,16 @@ def survey(host: Host, gpu: Gpu) -> Gpu:
         override = bus.override(gpu.bdf)
     candidates = (*DRM_DRIVERS, *VFIO_DRIVERS)
     loaded = frozenset(name for name in candidates if host.sysfs.exists(f"{DRIVERS}/{name}"))
-    vfs = len(look(host.sysfs, gpu.bdf).vfs)
-    resets = _resets(host, gpu)
-    return replace(gpu, around=Surroundings(override, _neighbours(host, gpu), loaded, vfs, resets))
+    found = look(host.sysfs, gpu.bdf)
+    around = Surroundings(
+        override,
+        neighbours(host, gpu),
+        loaded,
+        len(found.vfs),
+        resets=_resets(host, gpu),
+        autoprobe=found.autoprobe,
+    )
+    return replace(gpu, around=around)
 
 
 def _resets(host: Host, gpu: Gpu) -> tuple[str, ...]:
@@ -50,7 +56,7 @@ def _resets(host: Host, gpu: Gpu) -> tuple[str, ...]:
     return ()
 
 
-def _neighbours(host: Host, gpu: Gpu) -> tuple[str, ...]:
+def neighbours(host: Host, gpu: Gpu) -> tuple[str, ...]:
     """Return the other functions of its IOMMU group that somebody could use: all but bridges."""
     if not gpu.iommu_group:
         return ()
@@ -62,18 +68,18 @@ def _is_bridge(host: Host, bdf: str) -> bool:
     return host.sysfs.read(f"{PCI_DEVICES}/{bdf}/class").startswith(_BRIDGE)
 
 
-def check_vfio(gpu: Gpu, config: GpuConfig) -> None:
+def check_vfio(gpu: Gpu, *, shared: bool) -> None:
     """Raise DeviceRefused if a virtual machine that gets the GPU could reach the devices of others."""
     if not gpu.iommu_group:
         raise DeviceRefused(
             f"device {gpu.name} cannot be prepared for VFIO: it is in no IOMMU group",
             cure="enable the IOMMU in the firmware and on the kernel's command line (intel_iommu=on)",
         )
-    neighbours = gpu.around.neighbours if gpu.around else ()
-    if neighbours and not config.allow_shared_group:
+    others = gpu.around.neighbours if gpu.around else ()
+    if others and not shared:
         raise DeviceRefused(
             f"device {gpu.name} cannot be prepared for VFIO: in its IOMMU group {gpu.iommu_group} are also "
-            + ", ".join(neighbours),
+            + ", ".join(others),
             cure="use a slot whose ports isolate their devices (ACS); allowSharedGroup in the DeviceClass allows it",
         )
 
@@ -101,15 +107,15 @@ def check_share(gpu: Gpu, *, vfio: bool, reset: bool) -> None:
     """Raise DeviceRefused for a share of a GPU that would change what others have of it."""
     if vfio:
         cure = "its DeviceClass should not select shared GPUs: those with the capacity `clients`"
-        raise _refused(
+        raise refused(
             gpu, vfio=True, why="other claims can share it, and a machine takes all of it", cure=cure
         )
     if reset:
         cure = "its DeviceClass should not select shared GPUs, those with the capacity `clients`, or say `reset: none`"
-        raise _refused(gpu, vfio=False, why="a reset would take it from others that share it", cure=cure)
+        raise refused(gpu, vfio=False, why="a reset would take it from others that share it", cure=cure)
     if not is_bound(gpu, vfio=False):
         cure = f"bind it to {gpu.native_driver or 'i915 or xe'} by hand, or do not share it"
-        raise _refused(
+        raise refused(
             gpu, vfio=False, why=f"{_is(gpu)}, which is not changed for one of its sharers", cure=cure
         )
 
@@ -117,7 +123,7 @@ def check_share(gpu: Gpu, *, vfio: bool, reset: bool) -> None:
 def check_ready(gpu: Gpu, *, vfio: bool) -> None:
     """Raise DeviceRefused if a GPU with the right kernel driver cannot be used all the same."""
     if vfio and gpu.in_use:
-        raise _refused(gpu, vfio=vfio, why=_in_use(gpu), cure=_STOP)
+        raise refused(gpu, vfio=vfio, why=_in_use(gpu), cure=_STOP)
     if not vfio and not gpu.card:
         raise no_drm(gpu)
 
@@ -126,10 +132,10 @@ def no_drm(gpu: Gpu) -> DeviceRefused:
     """Explain why a device has nothing to be given through DRM."""
     if gpu.driver not in DRM_DRIVERS:
         cure = f"bind it to {gpu.native_driver or 'the kernel driver that supports it (i915 or xe)'}"
-        return _refused(gpu, vfio=False, why=f"{_is(gpu)} and has no DRM nodes", cure=cure)
+        return refused(gpu, vfio=False, why=f"{_is(gpu)} and has no DRM nodes", cure=cure)
     why = f"{gpu.driver} is bound to it, but made no DRM card"
     cure = "see the kernel log for why the GPU did not start; a cold boot or a firmware update may be needed"
-    return _refused(gpu, vfio=False, why=why, cure=cure)
+    return refused(gpu, vfio=False, why=why, cure=cure)
 
 
 def wanted(gpu: Gpu, *, vfio: bool, manage: bool) -> Binding:
@@ -137,27 +143,27 @@ def wanted(gpu: Gpu, *, vfio: bool, manage: bool) -> Binding:
     around = gpu.around
     if around is None:
         raise ValueError(f"{gpu.bdf} was not surveyed")
-    driver = _vfio_driver(gpu, around.drivers) if vfio else gpu.native_driver
-    refused = partial(_refused, gpu, vfio=vfio)
+    driver = vfio_driver(gpu, around.drivers) if vfio else gpu.native_driver
+    no = partial(refused, gpu, vfio=vfio)
     if not driver:
-        raise refused("no kernel driver is known for this product", "bind one by hand")
+        raise no("no kernel driver is known for this product", "bind one by hand")
     if not manage:
-        raise refused(_is(gpu), _MANAGE.format(driver=driver))
+        raise no(_is(gpu), _MANAGE.format(driver=driver))
     if gpu.in_use:
-        raise refused(_in_use(gpu), _STOP)
+        raise no(_in_use(gpu), _STOP)
     if gpu.driver not in ("", *DRM_DRIVERS, *VFIO_DRIVERS):
-        raise refused(
+        raise no(
             f"{_is(gpu)}, which somebody has a reason for", f"unbind it, or bind it to {driver}, by hand"
         )
     if driver not in around.drivers:
-        raise refused(f"the kernel driver {driver} is not loaded", f"load the kernel module {driver}")
+        raise no(f"the kernel driver {driver} is not loaded", f"load the kernel module {driver}")
     if around.vfs:
         why = f"it has {around.vfs} virtual functions, which would go with its kernel driver"
-        raise refused(why, "remove them: write 0 to its sriov_numvfs")
+        raise no(why, "remove them: write 0 to its sriov_numvfs")
     return Binding(driver, driver if vfio else "")
 
 
-def _vfio_driver(gpu: Gpu, loaded: Collection[str]) -> str:
+def vfio_driver(gpu: Gpu, loaded: Collection[str]) -> str:
     """Prefer the variant that can migrate a running machine, where the kernel has it (Linux 6.19)."""
     return "xe-vfio-pci" if gpu.product.native_driver == "xe" and "xe-vfio-pci" in loaded else "vfio-pci"
 
@@ -170,7 +176,8 @@ def _in_use(gpu: Gpu) -> str:
     return f"{_is(gpu)}, and a virtual machine that is not of a claim has it open"
 
 
-def _refused(gpu: Gpu, why: str, cure: str, *, vfio: bool) -> DeviceRefused:
+def refused(gpu: Gpu, why: str, cure: str, *, vfio: bool) -> DeviceRefused:
+    """Name device, use, cause and cure."""
     use = "VFIO" if vfio else "DRM"
     return DeviceRefused(f"device {gpu.name} cannot be prepared for {use}: {why}", cure=cure)
 
@@ -180,11 +187,16 @@ def bind(host: Host, changes: Mapping[str, Binding]) -> None:
     with Bus(host) as bus:
         for name, binding in changes.items():
             bdf = _place(name)
-            bus.rebind(bdf, binding)
-            if binding.driver in VFIO_DRIVERS:
-                bus.wait_group_node(bdf)
-            else:
-                bus.wait(bdf, "its DRM card", partial(_has_card, host, bdf))
+            bind_one(host, bus, bdf, binding)
+
+
+def bind_one(host: Host, bus: Bus, bdf: str, binding: Binding) -> None:
+    """Bind one function, and wait for what a container will be given of it. Raises HostError and its kinds."""
+    bus.rebind(bdf, binding)
+    if binding.driver in VFIO_DRIVERS:
+        bus.wait_group_node(bdf)
+    else:
+        bus.wait(bdf, "its DRM card", partial(_has_card, host, bdf))
 
 
 def give_back(host: Host, changes: Mapping[str, Binding], resets: Collection[str] = ()) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ _STANDARD_BUS_ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]", 
 """What ``resource.kubernetes.io/pciBusID`` may be (Kubernetes, ``deviceattribute``): a VMD's domain is too long."""
 _LAST_NUMA_NODE = 1023
 """The highest that ``resource.kubernetes.io/numaNode`` may be (KEP-6072)."""
+_COUNT = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _NAME = re.compile(r"([0-9a-f]{4,8})-([0-9a-f]{2})-([01][0-9a-f])-([0-7])-(0x[0-9a-f]{4})", re.ASCII)
 
 
@@ -68,6 +69,12 @@ def split_name(name: str) -> tuple[str, str] | None:
     return f"{domain}:{bus}:{device}.{function}", device_id
 
 
+def split_mode(name: str) -> tuple[str, int] | None:
+    """Return the PF's published name and the number of VFs in the name of a mode, None if it is none's."""
+    pf, _, count = name.rpartition("-vf")
+    return (pf, int(count)) if split_name(pf) and _COUNT.fullmatch(count) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What has to be known of a GPU before its kernel driver is changed.
@@ -78,6 +85,9 @@ class Surroundings:
         drivers: which kernel drivers are loaded that GPUs can be bound to.
         vfs: how many VFs it has.
         resets: the ways in which the kernel can reset it (``reset_method``), ``flr`` among them or not.
+        autoprobe: whether new VFs are offered to kernel drivers; None for what can have none.
+        scheduling: how its time is given to its VFs, as :mod:`gpu_driver.scheduling` reads it; None = it was not
+            needed, or cannot be set.
     """
 
     override: str = ""
@@ -85,6 +95,8 @@ class Surroundings:
     drivers: frozenset[str] = frozenset()
     vfs: int = 0
     resets: tuple[str, ...] = ()
+    autoprobe: bool | None = None
+    scheduling: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,10 @@ class Gpu:
         tiles: how many tiles it is made of; None = unknown.
         cores: its Xe cores and execution units, without those that are fused off; None = unknown.
         guc_submission: version of the interface by which its firmware (GuC) takes work; empty = unknown.
+        makes_vfs: whether the bound driver can make VFs of this product.
+        schedules_vfs: whether the bound driver lets be set how its time is given to its VFs.
+        mode: not the function itself, but the way to use it as this many VFs; 0 = the function.
+        vfs: the VFs that there are now; known only of a mode.
         around: what was read because a claim may change its kernel driver; None = it was not needed.
     """
 
@@ -149,12 +165,17 @@ class Gpu:
     tiles: int | None = None
     cores: Cores | None = None
     guc_submission: str = ""
+    makes_vfs: bool = False
+    schedules_vfs: bool = False
+    mode: int = 0
+    vfs: tuple[Gpu, ...] = ()
     around: Surroundings | None = None
 
     @property
     def name(self) -> str:
         """The published name."""
-        return device_name(self.bdf, self.device_id)
+        name = device_name(self.bdf, self.device_id)
+        return f"{name}-vf{self.mode}" if self.mode else name
 
     @property
     def native_driver(self) -> str:
@@ -177,15 +198,16 @@ class Gpu:
         return bool(self.max_vfs) and self.vf_autoprobe is True and self.driver in DRM_DRIVERS
 
     @property
-    def order(self) -> tuple[bool, int, tuple[int, int, int, int]]:
+    def order(self) -> tuple[bool, int, tuple[int, int, int, int], int]:
         """Sorting key, first = the scheduler should try it first.
 
         Devices that a container can use now come before those that it cannot. Among these: whole GPUs, so that who asks
         for just any GPU gets a whole one while there is one; then VFs; then GPUs that share their memory with VFs.
-        Last by PCI address, so that the order is the same on every start.
+        Then by PCI address, so that the order is the same on every start. Of the modes of a GPU the one with the
+        smallest shares comes first: who asks for memory gets no more than it needs.
         """
-        rank = 1 if self.kind == "vf" else 2 if self.num_vfs else 0
-        return not self.drm, rank, address(self.bdf)
+        rank = 3 if self.mode else 1 if self.kind == "vf" else 2 if self.num_vfs else 0
+        return not self.drm, rank, address(self.bdf), -self.mode
 
 
 def to_device(gpu: Gpu, *, manage: bool = True) -> Device:
@@ -202,6 +224,7 @@ def describe(gpu: Gpu) -> dict[str, Any]:
     """Return everything known of one GPU, as JSON values."""
     facts = asdict(gpu)
     del facts["product"], facts["around"]
+    facts["vfs"] = [vf.name for vf in gpu.vfs]
     facts |= {"name": gpu.name, "model": gpu.product.model, "family": gpu.product.family}
     facts |= {"native_driver": gpu.native_driver, "integrated": gpu.product.integrated, "sriov": gpu.sriov}
     facts |= {"by_path": list(gpu.by_path), "mei": list(gpu.mei), "vfio_nodes": list(gpu.vfio_nodes)}

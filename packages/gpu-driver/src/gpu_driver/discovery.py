@@ -17,7 +17,8 @@ from dra_common.errors import HostError, HostNotFound
 from dra_common.pci import group_node
 from dra_common.ports import Host
 
-from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu, address, is_bdf, split_name
+from gpu_driver import physfn, scheduling
+from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu, is_bdf, split_name
 from gpu_driver.facts import DRIVERS, PCI_DEVICES, Facts, MeiIndex, first
 from gpu_driver.inside import Inside, Insides
 from gpu_driver.memory import DmemCapacity, local_memory
@@ -57,6 +58,12 @@ def discover(
     return Discovery({gpu.name: gpu for gpu in gpus}, tuple(look.problems))
 
 
+def at(host: Host, addresses: Collection[str]) -> tuple[Gpu, ...]:
+    """Read the GPUs at these addresses as :func:`discover` with ``only``; what is not there is left out."""
+    look = _Look(host, MeiIndex(host), DmemCapacity(host), None)
+    return tuple(gpu for bdf in addresses for gpu in look.one(bdf))
+
+
 @dataclass(slots=True)
 class _Look:
     """One look at the machine: what is shared by its devices is read once."""
@@ -85,12 +92,17 @@ class _Look:
             place = split_name(name)
             if place is None:
                 continue
-            try:
-                yield from (gpu for gpu in self._at(place[0]) if gpu.name == name)
-            except HostNotFound:
-                continue
-            except HostError as error:
-                self._left_out(place[0], error)
+            yield from (gpu for gpu in self.one(place[0]) if gpu.name == name)
+
+    def one(self, bdf: str) -> tuple[Gpu, ...]:
+        """Return the GPU at an address, if there is one."""
+        try:
+            return tuple(self._at(bdf))
+        except HostNotFound:
+            return ()
+        except HostError as error:
+            self._left_out(bdf, error)
+            return ()
 
     def _left_out(self, bdf: str, error: HostError) -> None:
         self.problems.append(f"{bdf}: left out: {error}")
@@ -105,15 +117,28 @@ class _Look:
         yield self._settled(bdf, device_id)
 
     def _settled(self, bdf: str, device_id: str) -> Gpu:
-        """Read a GPU, and again if its kernel driver went or came meanwhile: half a truth is no problem to tell."""
-        told = len(self.problems)
-        gpu = self._gpu(bdf, device_id)
+        """Read a GPU, again if anything is wrong with it, and tell what two reads on end have found.
+
+        Half a truth is no problem: its kernel driver may go, or come, or do both, while it is read.
+        """
+        gpu, found = self._heard(bdf, device_id)
         for _ in range(_TRIES):
-            if len(self.problems) == told or self._driver(bdf) == gpu.driver:
+            if not found:
                 break
-            del self.problems[told:]
-            gpu = self._gpu(bdf, device_id)
+            before = found
+            gpu, found = self._heard(bdf, device_id)
+            if found == before and self._driver(bdf) == gpu.driver:
+                self.problems += found
+                break
         return gpu
+
+    def _heard(self, bdf: str, device_id: str) -> tuple[Gpu, list[str]]:
+        """Read a GPU; return it with what is wrong, which is told to nobody yet."""
+        told = len(self.problems)
+        try:
+            return self._gpu(bdf, device_id), self.problems[told:]
+        finally:
+            del self.problems[told:]
 
     def _driver(self, bdf: str) -> str:
         return Facts(self.host, bdf, lambda _: None).link("driver", "drivers")
@@ -133,13 +158,11 @@ class _Look:
             device_id,
             product(device_id),
             driver=facts.link("driver", "drivers"),
-            kind="vf" if "physfn" in facts.entries else "gpu",
             iommu_group=facts.link("iommu_group", "iommu_groups"),
             vfio=first(facts.children("vfio-dev"), _VFIO),
             numa_node=facts.number("numa_node"),
         )
-        if gpu.kind == "vf":
-            gpu = _with_parent(gpu, facts)
+        gpu = physfn.told(gpu, facts)
         if gpu.driver in VFIO_DRIVERS:
             # VFIO enables a function when it is opened, and disables it when it is closed (vfio_pci_core).
             in_use = bool(facts.number("enable"))
@@ -221,39 +244,19 @@ def _with_sriov(gpu: Gpu, facts: Facts) -> Gpu:
         max_vfs=facts.number("sriov_totalvfs"),
         num_vfs=sum(_VIRTFN.fullmatch(entry) is not None for entry in facts.entries),
         vf_autoprobe=None if autoprobe is None else autoprobe == "1",
+        makes_vfs=_makes_vfs(gpu, facts),
+        schedules_vfs="sriov_admin" in facts.entries and scheduling.is_offered(facts.host, gpu.bdf),
     )
 
 
-def _with_parent(gpu: Gpu, facts: Facts) -> Gpu:
-    try:
-        target = facts.host.sysfs.readlink(facts.path("physfn"))
-    except HostError as error:
-        facts.note(error.message)
-        return gpu
-    parent = target.rpartition("/")[2]
-    if not is_bdf(parent) or parent == gpu.bdf:
-        facts.note(f"the link physfn leads to {target[:80]!r}, not to a physical function")
-        return gpu
-    return replace(gpu, parent=parent, vf_index=_vf_index(facts, parent))
+def _makes_vfs(gpu: Gpu, facts: Facts) -> bool:
+    """Whether the driver supports SR-IOV on this product, which ``sriov_totalvfs`` alone does not tell.
 
-
-def _vf_index(facts: Facts, parent: str) -> int | None:
-    """Compute the VF's number from its routing id (PCIe Base Specification, SR-IOV), and check it with the PF's link.
-
-    The PF may have 255 ``virtfn`` links; this looks at one.
+    xe does for its own products, not for those that it was made to take (``force_probe``). i915 does out-of-tree only,
+    which shows by what is below the card; mainline's refuses all VFs.
     """
-    try:
-        offset, stride = (
-            int(facts.host.sysfs.read(f"{PCI_DEVICES}/{parent}/sriov_{name}"))
-            for name in ("offset", "stride")
-        )
-        index, rest = divmod(_routing_id(facts.bdf) - _routing_id(parent) - offset, stride)
-        link = facts.host.sysfs.readlink(f"{PCI_DEVICES}/{parent}/virtfn{index}")
-    except (HostError, ValueError, ZeroDivisionError):
-        return None
-    return index if not rest and link.rpartition("/")[2] == facts.bdf else None
-
-
-def _routing_id(bdf: str) -> int:
-    _, bus, device, function = address(bdf)
-    return bus << 8 | device << 3 | function
+    if gpu.driver == "xe":
+        return gpu.product.native_driver == "xe"
+    return bool(gpu.card) and any(
+        facts.host.sysfs.exists(facts.path(f"drm/{gpu.card}/{name}")) for name in ("prelim_iov", "iov")
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from dra_common.driver import ConfigKind, Discovery, Published, Wanted
+from dra_common.driver import NO_MODES, ConfigKind, Discovery, Published, Wanted
 from dra_common.model import (
     Attribute,
     ContainerEdits,
@@ -19,11 +19,12 @@ from dra_common.model import (
 from dra_common.policy import DriverPolicy, PolicyKind
 from dra_common.ports import Host
 
-from gpu_driver import adopted, device, discovery, prepare
+from gpu_driver import adopted, device, prepare
 from gpu_driver.config import KIND as CONFIG
 from gpu_driver.counters import Counters
 from gpu_driver.device import Gpu
 from gpu_driver.inside import Insides
+from gpu_driver.modes import device_of, discover, is_wanted, offered, parts, unscheduled
 from gpu_driver.policy import KIND as POLICY
 from gpu_driver.policy import GpuDevicePolicy, GpuPolicy
 from gpu_driver.shares import Shares
@@ -57,21 +58,24 @@ class GpuDriver:
 
     def discover(self, host: Host, only: Collection[str] | None = None) -> Discovery[Gpu]:
         """Read the GPUs of the machine. Raises HostError if the PCI bus cannot be listed."""
-        return discovery.discover(host, only, self._insides)
+        return discover(host, only, self._insides, self._policy)
 
-    def publish(self, hardware: Mapping[str, Gpu]) -> Published:
-        """Publish every GPU, in the order in which the scheduler should try them."""
-        gpus = sorted(hardware.values(), key=lambda gpu: gpu.order)
+    def publish(self, hardware: Mapping[str, Gpu], modes: Mapping[str, ParentMode] = NO_MODES) -> Published:
+        """Publish every GPU and its modes, in the order in which the scheduler should try them."""
+        gpus = sorted(offered(tuple(hardware.values()), modes), key=lambda gpu: gpu.order)
         policy = self._policy
-        denied = frozenset(gpu.name for gpu in gpus if not policy.of(gpu).publish)
-        counters = Counters(gpus)
+        denied = frozenset(gpu.name for gpu in gpus if not is_wanted(gpu, policy))
+        counters = Counters(gpus, modes)
         shares = Shares(policy)
-        devices = tuple(counters.charge(shares.offer(gpu), gpu) for gpu in gpus)
-        return Published(devices, counters.sets(), denied, shares.problems)
+        devices = tuple(
+            counters.charge(device_of(gpu) if gpu.mode else shares.offer(gpu), gpu) for gpu in gpus
+        )
+        problems = (*shares.problems, *unscheduled(gpus, policy))
+        return Published(devices, counters.sets(), denied, problems, parts(gpus))
 
     def locks(self, wanted: Wanted, hardware: Gpu) -> tuple[str, ...]:
         """Name the lock of the GPU's kernel driver, if it may have to be changed."""
-        return prepare.locks(wanted, hardware)
+        return prepare.locks(wanted, hardware, self._policy)
 
     def parent(self, hardware: Gpu) -> str:
         """Name the lock of the GPU's kernel driver."""
@@ -83,24 +87,24 @@ class GpuDriver:
 
     def examine(self, wanted: Sequence[Wanted], hardware: Mapping[str, Gpu], host: Host) -> Mapping[str, Gpu]:
         """Look around GPUs whose kernel driver may have to be changed. Raises HostError."""
-        return prepare.examine(wanted, hardware, host)
+        return prepare.examine(wanted, hardware, host, self._policy)
 
     def plan(
         self,
         wanted: Sequence[Wanted],
         hardware: Mapping[str, Gpu],
-        modes: Mapping[str, ParentMode],  # noqa: ARG002 - no GPU is in a mode
+        modes: Mapping[str, ParentMode],
     ) -> Plan:
         """Decide for a whole claim. Raises DeviceRefused."""
-        return prepare.plan(wanted, hardware, manage=self._policy.manage_binding)
+        return prepare.plan(wanted, hardware, modes, self._policy)
 
     def apply(self, plan: Plan, host: Host) -> None:
-        """Change kernel drivers. Raises HostError."""
+        """Change kernel drivers, and make virtual functions. Raises HostError, DeviceRefused."""
         prepare.apply(plan, host)
 
-    def revert(self, plan: Plan, host: Host, vacated: Collection[str]) -> None:  # noqa: ARG002 - no GPU is in a mode
-        """Give back the kernel drivers that were found. Raises HostError."""
-        prepare.revert(plan, host)
+    def revert(self, plan: Plan, host: Host, vacated: Collection[str]) -> None:
+        """Give back the kernel drivers that were found, and the virtual functions. Raises HostError."""
+        prepare.revert(plan, host, vacated)
 
     def edits(self, device: PlannedDevice, hardware: Gpu, dev_root: str) -> Edits:
         """What a container gets. Raises DeviceRefused if the DRM nodes went away since the plan."""

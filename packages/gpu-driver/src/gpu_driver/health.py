@@ -15,7 +15,7 @@ from dra_common.errors import HostError, HostNotFound
 from dra_common.model import Finding, Severity, TaintEffect
 from dra_common.ports import Host
 
-from gpu_driver.device import DRM_DRIVERS, Gpu
+from gpu_driver.device import DRM_DRIVERS, Gpu, device_name
 from gpu_driver.facts import PCI_DEVICES, number
 from gpu_driver.policy import GpuDevicePolicy
 from gpu_driver.queries import QUERIES
@@ -43,7 +43,12 @@ class GpuHealth:
         return None if said == "none" else TaintEffect(said)
 
     def names(self, hardware: Gpu) -> tuple[str, ...]:
-        """Return its PCI address, and of a VF the address of the card that it is a part of."""
+        """Return its PCI address, and of a VF the address of the card that it is a part of.
+
+        A mode is a part of its card: its memory is not the card's.
+        """
+        if hardware.mode:
+            return (device_name(hardware.bdf, hardware.device_id), hardware.bdf)
         return tuple(filter(None, (hardware.bdf, hardware.parent)))
 
     def signs(self, hardware: Gpu, host: Host) -> tuple[Finding, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from dra_common.policy import (
     DevicePolicy,
@@ -15,10 +15,13 @@ from dra_common.policy import (
     matches,
     overlay,
 )
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from gpu_driver.device import Gpu, is_bdf, split_name
+from gpu_driver.device import Gpu, device_name, is_bdf, split_name
 from gpu_driver.sharing import Sharing
+
+MOST_VFS = 63
+"""Of any GPU so far."""
 
 _WILD = frozenset("*?[")
 
@@ -80,7 +83,7 @@ class GpuMatch(PolicyModel):
             (self.family, gpu.product.family),
             (self.pci_id, gpu.device_id),
             (self.pci_address, gpu.bdf),
-            (self.name, gpu.name),
+            (self.name, device_name(gpu.bdf, gpu.device_id)),
         )
         fits = all(patterns is None or matches(patterns, fact) for patterns, fact in facts)
         return fits and self.type in (None, gpu.kind)
@@ -97,6 +100,54 @@ class GpuHealthPolicy(PolicyModel):
     effect: Literal["NoExecute", "NoSchedule", "none"] | None = None
 
 
+def _once(modes: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(modes)) != len(modes):
+        raise ValueError("each number of virtual functions may be given once")
+    return tuple(sorted(modes))
+
+
+class GpuVfProfile(PolicyModel):
+    """How the time of a divided GPU is given to its virtual functions; what is left out stays as it was found.
+
+    Only `xe` of Linux 6.19 and newer lets it be set. With another kernel driver the GPU is divided without it, and the
+    log says so once.
+
+    Args:
+        exec_quantum_ms: how long, in milliseconds, a virtual function may use the GPU before it is another one's turn;
+            0 = without limit.
+        preempt_timeout_us: how long, in microseconds, work that does not yield after that is waited for before the
+            virtual function is reset; 0 = without limit.
+        sched_priority: `low` gives turns only to virtual functions that have work, `normal` to each, also to one that
+            has none, so that all get the same time whatever the others do.
+    """
+
+    exec_quantum_ms: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    preempt_timeout_us: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+    sched_priority: Literal["low", "normal"] | None = None
+
+
+class GpuSriovPolicy(PolicyModel):
+    """Into how many virtual functions a GPU may be divided for claims.
+
+    Args:
+        modes: each number of virtual functions that claims may have it divided into. Each is offered as a device of its
+            own, beside the whole GPU; the first claim on one of them decides until the last is gone. Needs
+            `manageBinding`.
+        profile: how its time is given to them. It is set when the first claim has them made, and is as it was found
+            when the last claim is gone; a change is for GPUs that are divided after it.
+    """
+
+    modes: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MOST_VFS)], ...], Field(max_length=16), AfterValidator(_once)
+    ] = ()
+    profile: GpuVfProfile | None = None
+
+    def settings(self) -> dict[str, str]:
+        """Return what the profile sets, by the names that the kernel has: those of the fields in Python."""
+        fields = self.profile.model_dump(exclude_none=True) if self.profile else {}
+        return {name: str(value) for name, value in fields.items()}
+
+
 class GpuDevicePolicy(DevicePolicy):
     """What holds for one GPU.
 
@@ -104,11 +155,19 @@ class GpuDevicePolicy(DevicePolicy):
         publish: whether the GPU is offered to claims. One that a claim holds stays in its ResourceSlice, with the taint
             `gpu.intel.com/denied`, until it is given back.
         health: what becomes of it when it is unhealthy.
-        sharing: several claims can have it at once; without it, one has all of it.
+        sharing: several claims can have it at once; without it, one has all of it. Excludes `sriov`.
+        sriov: whether it may be divided into virtual functions.
     """
 
     health: GpuHealthPolicy = GpuHealthPolicy()
     sharing: Sharing | None = None
+    sriov: GpuSriovPolicy = GpuSriovPolicy()
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if self.sharing is not None and self.sriov.modes:
+            raise ValueError("a GPU cannot be both shared (`sharing`) and divided (`sriov`)")
+        return self
 
 
 class GpuRule(GpuDevicePolicy):

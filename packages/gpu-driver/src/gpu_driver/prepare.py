@@ -7,6 +7,7 @@ bound than that needs, it is changed for the claim; see :mod:`gpu_driver.binding
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from dra_common.driver import Wanted
@@ -17,6 +18,7 @@ from dra_common.model import (
     DeviceNode,
     Edits,
     Mount,
+    ParentMode,
     Plan,
     PlannedDevice,
     Taint,
@@ -25,9 +27,10 @@ from dra_common.pci import Binding
 from dra_common.ports import Host
 from pydantic import JsonValue
 
-from gpu_driver import binding
+from gpu_driver import binding, modes, vfs
 from gpu_driver.config import GpuConfig, config_of, wants_vfio
 from gpu_driver.device import VFIO_DRIVERS, Gpu, place, unexpected_driver
+from gpu_driver.policy import GpuPolicy
 
 CLASS_GPU = "gpu"
 CLASS_MEI = "gpu-mei"
@@ -43,12 +46,21 @@ _NODES, _RENDER_NODE = "nodes", "renderNode"
 """Of a planned device's options, with DRM: which nodes it gets, if not all, and what the render node is called."""
 
 
-def locks(wanted: Wanted, gpu: Gpu) -> tuple[str, ...]:
-    """Name the lock of the GPU's kernel driver, if it changes now or later, or must not: a machine has it whole."""
+def locks(wanted: Wanted, gpu: Gpu, policy: GpuPolicy) -> tuple[str, ...]:
+    """Name the lock of the GPU's kernel driver and VFs, if it changes now or later, or must not.
+
+    It must not while a machine has it whole, or if it could be divided meanwhile.
+    """
     if wanted.allocated.admin_access:
         return ()
+    if modes.is_divisible(gpu, policy) or _may_change(wanted, gpu):
+        return (modes.lock(gpu),)
+    return ()
+
+
+def _may_change(wanted: Wanted, gpu: Gpu) -> bool:
     leave = binding.is_bound(gpu, vfio=False) and not wants_vfio(wanted) and not _resets(wanted)
-    return () if leave else (parent(gpu),)
+    return bool(gpu.mode) or not leave
 
 
 def _resets(wanted: Wanted) -> bool:
@@ -57,32 +69,44 @@ def _resets(wanted: Wanted) -> bool:
 
 def parent(gpu: Gpu) -> str:
     """Name the lock of a GPU's kernel driver: that of the PF, which its VFs share."""
-    return (gpu.parent or gpu.bdf).replace(":", "-").replace(".", "-")
+    return modes.lock(gpu)
 
 
 def estranged(device: PlannedDevice, gpu: Gpu) -> tuple[Taint, ...]:
     """Say that an outsider has taken away the kernel driver that a prepared claim needs."""
-    if binding.is_bound(gpu, vfio=_is_vfio(device)):
+    has = vfs.given(device, gpu)
+    if has and binding.is_bound(has, vfio=_is_vfio(device)):
         return ()
-    return (unexpected_driver(gpu),)
+    return (unexpected_driver(has or replace(gpu, driver="")),)
 
 
-def examine(wanted: Sequence[Wanted], hardware: Mapping[str, Gpu], host: Host) -> Mapping[str, Gpu]:
-    """Look around those GPUs whose lock is needed. Raises HostError."""
-    locked = (
-        hardware[item.allocated.device] for item in wanted if locks(item, hardware[item.allocated.device])
-    )
-    return {**hardware, **{gpu.name: binding.survey(host, gpu) for gpu in locked}}
+def examine(
+    wanted: Sequence[Wanted], hardware: Mapping[str, Gpu], host: Host, policy: GpuPolicy
+) -> Mapping[str, Gpu]:
+    """Look around those GPUs that may have to be changed. Raises HostError."""
+    each = ((item, hardware[item.allocated.device]) for item in wanted if not item.allocated.admin_access)
+    looked = {gpu.name: gpu for item, gpu in each if _may_change(item, gpu)}
+    surveys = {
+        name: vfs.survey(host, gpu, policy) if gpu.mode else binding.survey(host, gpu)
+        for name, gpu in looked.items()
+    }
+    return {**hardware, **surveys}
 
 
-def plan(wanted: Sequence[Wanted], hardware: Mapping[str, Gpu], *, manage: bool) -> Plan:
+def plan(
+    wanted: Sequence[Wanted],
+    hardware: Mapping[str, Gpu],
+    parents: Mapping[str, ParentMode],
+    policy: GpuPolicy,
+) -> Plan:
     """Decide for a whole claim. Raises DeviceRefused for a device that cannot be used as was asked.
 
     An adminAccess result is never refused, and changes nothing: it watches what others use, and what is bound to VFIO
-    gives it no id. ``manage``: kernel drivers may be changed.
+    gives it no id. ``parents`` has the modes of those that are locked.
     """
     _check_names(wanted)
-    return Plan(tuple(_planned(item, hardware[item.allocated.device], manage=manage) for item in wanted))
+    planner = vfs.Planner(parents, policy)
+    return Plan(tuple(_planned(item, hardware[item.allocated.device], planner) for item in wanted))
 
 
 def _check_names(wanted: Sequence[Wanted]) -> None:
@@ -92,28 +116,32 @@ def _check_names(wanted: Sequence[Wanted]) -> None:
         name, device = config_of(item).render_node, item.allocated.device
         if name is None or wants_vfio(item) or item.allocated.admin_access:
             continue
-        other = taken.setdefault((item.allocated.base_request, name), device)
-        if other != device:
+        share = f"{device} {item.allocated.share_id or ''}".rstrip()
+        other = taken.setdefault((item.allocated.base_request, name), share)
+        if other != share:
             raise DeviceRefused(
-                f"device {device} cannot be prepared as {name}: in the same request {other} has this name",
+                f"device {share} cannot be prepared as {name}: in the same request {other} has this name",
                 cure="ask for one GPU a request, or leave renderNode out",
             )
 
 
-def _planned(wanted: Wanted, gpu: Gpu, *, manage: bool) -> PlannedDevice:
+def _planned(wanted: Wanted, gpu: Gpu, planner: vfs.Planner) -> PlannedDevice:
     if wanted.allocated.admin_access:
         return PlannedDevice(wanted.allocated)
-    vfio, config = wants_vfio(wanted), config_of(wanted)
-    if wanted.allocated.share_id:
+    vfio, config, manage = wants_vfio(wanted), config_of(wanted), planner.policy.manage_binding
+    if wanted.allocated.share_id and not gpu.mode:
         binding.check_share(gpu, vfio=vfio, reset=_resets(wanted))
     options: dict[str, JsonValue] | None = {_IOMMU: config.iommu} if vfio else _drm_options(gpu, config)
+    if gpu.mode:
+        return planner.part(wanted, gpu, options)
     if vfio:
-        binding.check_vfio(gpu, config)
+        binding.check_vfio(gpu, shared=config.allow_shared_group)
+    use, parents = planner.whole(gpu), locks(wanted, gpu, planner.policy)
     before = after = Binding(gpu.driver, gpu.around.override if gpu.around else "")
     if binding.is_bound(gpu, vfio=vfio):
         binding.check_ready(gpu, vfio=vfio)
         if not _resets(wanted):
-            return PlannedDevice(wanted.allocated, locks(wanted, gpu), options=options)
+            return PlannedDevice(wanted.allocated, parents, use=use, options=options)
     else:
         after = binding.wanted(gpu, vfio=vfio, manage=manage)
     undo: dict[str, JsonValue] = {
@@ -124,7 +152,7 @@ def _planned(wanted: Wanted, gpu: Gpu, *, manage: bool) -> PlannedDevice:
     if _resets(wanted):
         binding.check_reset(gpu, manage=manage)
         undo[_RESET] = config.reset
-    return PlannedDevice(wanted.allocated, locks(wanted, gpu), undo, options=options)
+    return PlannedDevice(wanted.allocated, parents, undo, use, options)
 
 
 def _drm_options(gpu: Gpu, config: GpuConfig) -> dict[str, JsonValue] | None:
@@ -143,27 +171,32 @@ def _drm_options(gpu: Gpu, config: GpuConfig) -> dict[str, JsonValue] | None:
 
 
 def apply(plan: Plan, host: Host) -> None:
-    """Change the kernel drivers of a plan. Raises HostError."""
-    binding.bind(host, _bindings(plan, "after"))
+    """Make the VFs of a plan, and change kernel drivers. Raises HostError, DeviceRefused."""
+    changes = _bindings(plan, "after")
+    vfs.apply(plan, host)
+    binding.bind(host, changes)
 
 
-def revert(plan: Plan, host: Host) -> None:
-    """Reset what is to be reset, and give back the kernel drivers that were found. Raises HostError.
+def revert(plan: Plan, host: Host, vacated: Collection[str]) -> None:
+    """Reset what is to be reset, and give back the kernel drivers that were found, and the VFs. Raises HostError.
 
     A GPU that has gone has none to give back.
     """
-    resets = [planned.allocated.device for planned in plan.devices if planned.undo and _RESET in planned.undo]
+    whole = [planned for planned in plan.devices if planned.undo and not vfs.is_part(planned)]
+    resets = [planned.allocated.device for planned in whole if planned.undo and _RESET in planned.undo]
     kept = {name: found for name, found in _bindings(plan, "after").items() if name in resets}
-    binding.give_back(host, kept | _bindings(plan, "before"), resets)
+    changes = kept | _bindings(plan, "before")
+    vfs.revert(plan, host, vacated)
+    binding.give_back(host, changes, resets)
 
 
 def _bindings(plan: Plan, when: Literal["before", "after"]) -> dict[str, Binding]:
     """Device name -> what is to be bound to it. Raises HostError for what a later version has written."""
     found = {}
     for planned in plan.devices:
-        if planned.undo is None:
+        if planned.undo is None or vfs.is_part(planned):
             continue
-        if planned.use or planned.undo.keys() - {_RESET} != {"before", "after", "keep"}:
+        if planned.undo.keys() - {_RESET} != {"before", "after", "keep"}:
             device = planned.allocated.device
             raise HostError(
                 f"device {device}: its record has a change of hardware that this version does not know",
@@ -183,6 +216,8 @@ def edits(device: PlannedDevice, gpu: Gpu, dev_root: str) -> Edits:
     Raises DeviceRefused if the device lost its nodes after it was planned.
     """
     admin = device.allocated.admin_access
+    if gpu.mode:
+        return {} if admin else _part_edits(device, gpu, dev_root)
     if device.options and _is_vfio(device):
         return {CLASS_GPU: vfio_edits(gpu, dev_root, str(device.options[_IOMMU]))}
     if not gpu.drm:
@@ -195,8 +230,19 @@ def edits(device: PlannedDevice, gpu: Gpu, dev_root: str) -> Edits:
     return found
 
 
+def _part_edits(device: PlannedDevice, gpu: Gpu, dev_root: str) -> Edits:
+    vf = vfs.given(device, gpu)
+    if vf is None:
+        why = (
+            f"device {gpu.name}: virtual function {device.use.part if device.use else 0} of {gpu.bdf} is gone"
+        )
+        raise DeviceRefused(why, cure="delete the pods that use the device, so that it is set again")
+    return edits(device, vf, dev_root)
+
+
 def metadata(device: PlannedDevice, gpu: Gpu) -> Mapping[str, Attribute]:
     """What a container is told of its GPU: where it is, and with DRM its render node as the container sees it."""
+    gpu = vfs.given(device, gpu) or gpu
     given = gpu.drm and not _is_vfio(device) and "render" in _wanted_nodes(device)
     render = (_alias(device) or gpu.render) if given and gpu.render else ""
     return {**place(gpu), **({"renderNode": f"/dev/dri/{render}"} if render else {})}
@@ -217,7 +263,7 @@ def _is_vfio(device: PlannedDevice) -> bool:
 
 def static_edits(gpu: Gpu, dev_root: str) -> Edits:
     """What users of CDI without Kubernetes get by name; empty for a device without DRM nodes."""
-    if not gpu.drm:
+    if not gpu.drm or gpu.mode:
         return {}
     found = {CLASS_GPU: drm_edits(gpu, dev_root)}
     if gpu.mei:

@@ -97,7 +97,9 @@ class Portion(PolicyModel):
         part = total.value // clients // unit * unit
         if self.values:
             return self._of_values(total, part)
-        return self._of_range(total, part, self.step or min(unit, total.value))
+        # Whoever says that claims get less than makes sense is believed.
+        said = [each for each in (self.default, self.max) if each is not None]
+        return self._of_range(total, part, min([self.step or min(unit, total.value), *said]))
 
     def _of_values(self, total: Quantity, part: int) -> RequestPolicy:
         values = [value for value in self.values if value <= total.value]

@@ -12,18 +12,20 @@ from dra_common.inventory import absent_taint, cordoned_taint, denied_taint, sha
 from dra_common.model import TaintEffect
 from dra_common.taints import busy_taint, revert_failed_taint
 
+from gpu_driver.counters import VFS
 from gpu_driver.device import NO_CARD, UNBOUND_TAINT, UNEXPECTED_DRIVER_TAINT, UNHEALTHY_TAINT
 from gpu_driver.driver import NAME
+from gpu_driver.modes import MODE
 from gpu_driver.sharing import CLIENTS
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """An attribute or a capacity.
+    """An attribute, a capacity or a counter.
 
     Args:
         name: as published; without a domain it belongs to the driver's, ``gpu.intel.com``.
-        kind: the field of the API that holds the value; capacities are quantities.
+        kind: the field of the API that holds the value; capacities and counters are quantities.
         meaning: one sentence or two, for somebody who writes a selector.
         absent: when it is left out; empty = it is always there.
     """
@@ -57,6 +59,7 @@ class TaintTerm:
 
 _NO_XE = "`xe` is not bound, or the GPU did not start"
 _NO_ANSWER = "`xe` is not bound, or does not tell it to this process"
+_MODE = "the device is a mode"
 _NO_ROOT = "sysfs does not show the device below a PCI root"
 
 ATTRIBUTES: tuple[Term, ...] = (
@@ -67,19 +70,33 @@ ATTRIBUTES: tuple[Term, ...] = (
     Term(
         "type",
         "string",
-        "`gpu`: a physical function or integrated graphics. `vf`: an SR-IOV virtual function.",
+        "`gpu`: a physical function or integrated graphics. `vf`: an SR-IOV virtual function, or shares that are.",
+    ),
+    Term(
+        "mode",
+        "string",
+        "A GPU that is divided into so many virtual functions when a claim asks for a share: `vf4`.",
+        "the device is a GPU or virtual function that is there",
+    ),
+    Term(
+        "vfMemoryMiB",
+        "int",
+        "Local memory that each share of a mode has at least, in MiB.",
+        "the device is no mode, or the kernel driver's rule is not known (`xe` only)",
     ),
     Term(
         "driver",
         "string",
         "Kernel driver that is bound now: `i915`, `xe`, `vfio-pci`, `xe-vfio-pci` or another; "
         "an empty string when there is none.",
+        _MODE,
     ),
     Term(
         "sriov",
         "bool",
         "Virtual functions can be made now: `i915` or `xe` is bound, allows at least one, and "
         "`sriov_drivers_autoprobe` is on.",
+        _MODE,
     ),
     Term(
         "integrated",
@@ -129,7 +146,8 @@ ATTRIBUTES: tuple[Term, ...] = (
         "resource.kubernetes.io/pciBusID",
         "string",
         "PCI address.",
-        "its domain has more than four digits (below a VMD), which the standard does not provide for",
+        "its domain has more than four digits (below a VMD), which the standard does not provide for; or "
+        + _MODE,
     ),
     Term(
         "resource.kubernetes.io/pcieRoot",
@@ -140,7 +158,12 @@ ATTRIBUTES: tuple[Term, ...] = (
     Term(
         "resource.kubernetes.io/numaNode", "int", "NUMA node.", "the machine does not say (`numa_node` is -1)"
     ),
-    Term("pciAddress", "string", "Older name of `resource.kubernetes.io/pciBusID`, for existing manifests."),
+    Term(
+        "pciAddress",
+        "string",
+        "Older name of `resource.kubernetes.io/pciBusID`, for existing manifests.",
+        _MODE,
+    ),
     Term(
         "pciRoot",
         "string",
@@ -154,8 +177,8 @@ CAPACITIES: tuple[Term, ...] = (
     Term(
         "memory",
         "quantity",
-        "Local memory in whole MiB. Integrated graphics have none of their own: `0`. Of a GPU that is shared the "
-        "scheduler counts what each claim takes of it; nobody enforces it.",
+        "Local memory in whole MiB; of a mode that of all its shares together. Integrated graphics have none of their "
+        "own: `0`. Of a GPU that is shared the scheduler counts what each claim takes of it; nobody enforces it.",
         "it is not known: a card that is not on `i915` or `xe`, or whose driver tells this process nothing, and "
         "that no xpumd knows; of a virtual function on another driver, if that of its parent does not tell either",
     ),
@@ -164,6 +187,13 @@ CAPACITIES: tuple[Term, ...] = (
         "quantity",
         "1000 for every device whatever its size, for existing manifests. Of a GPU that is shared the scheduler counts "
         "what each claim takes of it; nobody enforces it.",
+        _MODE,
+    ),
+    Term(
+        "vfs",
+        "quantity",
+        "Virtual functions of a mode; each claim on it has one, and cannot ask for more.",
+        "the device is no mode",
     ),
     Term(
         CLIENTS,
@@ -174,6 +204,22 @@ CAPACITIES: tuple[Term, ...] = (
     ),
 )
 """Capacities, in the order in which they are documented."""
+
+COUNTERS: tuple[Term, ...] = (
+    Term(
+        MODE,
+        "quantity",
+        "1, which the whole GPU takes, and each of its modes: it is one of them at a time.",
+        "the GPU has no modes",
+    ),
+    Term(
+        VFS,
+        "quantity",
+        "As many virtual functions as the GPU can have. Each that is there takes 1, the whole GPU all.",
+        "the GPU has no virtual functions, or they are there for claims on a mode",
+    ),
+)
+"""Counters of the set of a GPU, which has its name, in the order in which they are documented."""
 
 TAINTS: tuple[TaintTerm, ...] = (
     TaintTerm(

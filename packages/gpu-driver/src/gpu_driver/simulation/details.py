@@ -22,6 +22,7 @@ class GpuDetails(BaseModel):
         power_cap: of the card in microwatts, as hwmon shows it; 0 = no hwmon (integrated graphics have none).
         limits: hwmon shows limits of temperatures, as xe does since Linux 7.0.
         max_vfs: how many VFs the kernel driver allows; left out = what the hardware has.
+        most_vfs: how many VFs the kernel driver makes, whatever it is asked for, as a broken one does; 0 = all.
         survivability: the firmware did not start, so xe binds without making any DRM node.
         xe_cores: not fused off, all tiles together; 0 = the kernel driver does not tell.
         eus_per_core: execution units of each Xe core.
@@ -37,6 +38,7 @@ class GpuDetails(BaseModel):
     power_cap: Annotated[int, Field(ge=0)] = 0
     limits: bool = False
     max_vfs: Annotated[int, Field(ge=0)] | None = None
+    most_vfs: Annotated[int, Field(ge=0)] = 0
     survivability: bool = False
     xe_cores: Annotated[int, Field(ge=0, le=128)] = 0
     eus_per_core: Annotated[int, Field(ge=1, le=32)] = 8

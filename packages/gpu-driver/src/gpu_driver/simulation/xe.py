@@ -1,4 +1,4 @@
-"""The simulated xe (ABI documents sysfs-driver-intel-xe-sriov and -hwmon, ``xe_gt_freq``; kernel 6.17 and newer)."""
+"""The simulated xe (ABI documents sysfs-driver-intel-xe-sriov and -hwmon, ``xe_gt_freq``; kernel 6.12 and newer)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dra_common.simulate import Function, Machine, add_card, refuse
 
 from gpu_driver.queries import XeGtTopology, XeGucVersion, XeMemRegions
 from gpu_driver.simulation import xe_sriov
-from gpu_driver.simulation.base import GpuKernelDriver, add_hwmon, add_mei, check_open, has_display, share
+from gpu_driver.simulation.base import GpuKernelDriver, add_hwmon, add_mei, check_open, has_display
 from gpu_driver.simulation.details import GpuDetails, details_of
 
 _ENGINES = {"gt0": ("rcs", "bcs", "ccs"), "gt1": ("vcs", "vecs")}
@@ -70,18 +70,21 @@ class Xe(GpuKernelDriver):
     def sriov_configure(self, machine: Machine, pf: Function, count: int) -> int:
         """Give every VF its memory before it appears; take it back when all are gone. Raises ENOSPC."""
         if count == 0:
+            gone = len(pf.vfs)
             machine.disable_vfs(pf)
+            xe_sriov.reset(machine, pf, gone)
             xe_sriov.release(machine, pf)
             return 0
+        count = min(count, details_of(pf).most_vfs or count)
         xe_sriov.provision(machine, pf, count)
         machine.enable_vfs(pf, count)
         xe_sriov.link_vfs(machine, pf)
         return count
 
     def quota(self, machine: Machine, pf: Function, index: int) -> int:
-        """Return what ``sriov_admin`` shows; kernels that do not show it share equally."""
+        """Return what ``sriov_admin`` shows; kernels that do not show it give the same."""
         shown = xe_sriov.quota(machine, pf, index)
-        return share(pf, len(pf.vfs)) if shown is None else shown
+        return xe_sriov.fair_share(machine, pf, len(pf.vfs)) if shown is None else shown
 
 
 def _tile_files(tiles: int, *, vf: bool) -> Mapping[str, str]:
