@@ -1,7 +1,7 @@
 """Objects of cases on a real API server, and what the scheduler makes of their pods."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -154,10 +154,13 @@ class Stage(Closing):
     def drop(self, names: Iterable[str]) -> None:
         """Delete pods that have something and their claims, and return when nobody has it any more."""
         there = {name for name, claim in self.claims().items() if claim.get("status", {}).get("allocation")}
-        there &= set(names)
-        self.each(there, lambda name: self.api.delete(f"{self._pods}/{name}"))
-        self.each(there, lambda name: self.api.delete(f"{self._claims}/{name}"))
-        wait_for(lambda: there.isdisjoint(self.claims()), "claims to be gone", ANSWERED, interval=0.2)
+        self.end(there & set(names))
+
+    def end(self, names: Collection[str]) -> None:
+        """Delete pods and their claims, and return when nobody has it any more."""
+        self.each(names, lambda name: self.api.delete(f"{self._pods}/{name}"))
+        self.each(names, lambda name: self.api.delete(f"{self._claims}/{name}"))
+        wait_for(lambda: not self.claims().keys() & set(names), "claims to be gone", ANSWERED, interval=0.2)
 
 
 def _said(pod: Json) -> str | None:

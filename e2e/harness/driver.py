@@ -1,6 +1,7 @@
 """The GPU driver on a simulated machine: what it publishes and keeps, and everything that a test does to it."""
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,6 +142,18 @@ class Driver(Release):
         wait_for(idle, "the driver to have no claim", timeout)
 
     # What a test does to it.
+
+    def hardware(self, **request: str) -> None:
+        """Do something to the simulated machine, as ``op="write", path=…, value=…`` of its control socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(READY)
+            connection.connect(str(self.machine / "control.sock"))
+            with connection.makefile("rwb") as stream:
+                stream.write(json.dumps(request).encode() + b"\n")
+                stream.flush()
+                answer = json.loads(stream.readline())
+        if not answer["ok"]:
+            raise HarnessError(f"the simulated machine refuses {request}: {answer}")
 
     def container(self, pod: Json | None = None) -> str:
         """Give the id of the running container of the driver in containerd."""

@@ -32,6 +32,8 @@ def pod_manifest(
     full = {
         # There is no DNS server.
         "dnsPolicy": "Default",
+        # Nor a use for one; the API server refuses it for a moment to a pod that it does not know to be bound yet.
+        "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 1,
         "containers": [container],
         "resourceClaims": [{"name": each, **source} for each, source in named.items()],

@@ -81,7 +81,7 @@ def test_a_pod_that_cannot_run_says_why(namespace: Namespace) -> None:
 
 
 def test_a_pod_reaches_the_api_server_and_the_audit_log_shows_what_it_did(namespace: Namespace) -> None:
-    namespace.run_pod(pod_manifest("client"))
+    namespace.run_pod(pod_manifest("client", automountServiceAccountToken=True))
     namespace.execute("client", "sh", "-c", "nc -w 9 10.96.0.1 443 </dev/null")
     someone = namespace.cluster.api_as(namespace.execute("client", "cat", TOKEN).strip())
     with pytest.raises(ApiError, match="cannot list resource") as refused:

@@ -29,7 +29,7 @@ def test_the_chart_installs_and_kubectl_shows_what_is_published(gpus: Driver) ->
     (row,) = cluster.kubectl("get", "resourceslices", "--no-headers").splitlines()
     assert row.split()[1:4] == [NAME, DRIVER, NAME]
     classes = cluster.kubectl("get", "deviceclasses", "-o", "name").split()
-    names = (DRIVER, "gpu-vfio.intel.com", "gpu-i915.intel.com", "gpu-xe.intel.com")
+    names = (DRIVER, "gpu-vfio.intel.com", "gpu-vf.intel.com", "gpu-i915.intel.com", "gpu-xe.intel.com")
     assert set(classes) == {f"deviceclass.resource.k8s.io/{name}" for name in names}
     devices = gpus.devices()
     assert set(devices) == {FLEX, ARC}
@@ -178,6 +178,7 @@ def test_an_extended_resource_is_a_gpu_if_the_server_knows_such(gpus: Driver, na
     gpus.wait_idle()
 
 
+@pytest.mark.scenario(78)
 def test_a_container_reads_where_its_gpu_is(gpus: Driver, namespace: Namespace) -> None:
     namespace.apply(template("one", exactly()))
     namespace.run_pod(pod_manifest("reader", claims=ONE))
@@ -198,6 +199,23 @@ def test_a_container_reads_where_its_gpu_is(gpus: Driver, namespace: Namespace) 
     said = namespace.execute("reader", "sh", "-c", f"(echo x > {root}/{path}) 2>&1; true")
     assert "Read-only file system" in said
     namespace.delete_pod("reader")
+    gpus.wait_idle()
+    # Of a claim with a name of its own, in those containers that use it.
+    namespace.apply(claim("mine", exactly()))
+    two = pod_manifest("two", claims={"gpu": {"resourceClaimName": "mine"}})
+    (user,) = two["spec"]["containers"]
+    two["spec"]["containers"].append(
+        {key: user[key] for key in user if key != "resources"} | {"name": "other"}
+    )
+    namespace.run_pod(two)
+    found = [
+        namespace.execute("two", "sh", "-c", f"find {root} -type f 2>&1; true", container=name)
+        for name in (user["name"], "other")
+    ]
+    assert found[0].split() == [f"{root}/resourceclaims/mine/gpu/gpu.intel.com-metadata.json"]
+    assert "No such file" in found[1]
+    namespace.delete_pod("two")
+    namespace.cluster.api.delete(namespace.path(CLAIMS, "mine"))
     gpus.wait_idle()
 
 

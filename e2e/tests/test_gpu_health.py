@@ -1,8 +1,8 @@
 """GPUs that go bad under pods and recover: eviction by taint, and health with its reason in the pod's status."""
 
-import json
-import socket
+import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pytest
 from harness.api import Json
@@ -17,6 +17,9 @@ DRIVERS = {FLEX: "i915", B60: "xe"}
 FIRST_WITH_ALL = (1, 36)
 """Kubernetes that has the feature gates for taints, and for health and its message in the pod's status, on."""
 SLOW = 90.0
+STALE = 45.0
+"""Seconds; longer than a kubelet believes in what it has heard."""
+PODS = 12
 
 
 @pytest.fixture
@@ -36,25 +39,13 @@ def version(minor: str) -> tuple[int, ...]:
     return tuple(map(int, minor.split(".")))
 
 
-def machine(gpus: Driver, **request: str) -> None:
-    """Do something to the simulated hardware."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(60)
-        connection.connect(str(gpus.machine / "control.sock"))
-        with connection.makefile("rwb") as stream:
-            stream.write(json.dumps(request).encode() + b"\n")
-            stream.flush()
-            answer = json.loads(stream.readline())
-    assert answer["ok"], answer
-
-
 def hang(gpus: Driver, bdf: str) -> None:
-    machine(gpus, op="wedge", bdf=bdf, methods="rebind,bus-reset")
+    gpus.hardware(op="wedge", bdf=bdf, methods="rebind,bus-reset")
 
 
 def mend(gpus: Driver, bdf: str) -> None:
     for step in ("unbind", "bind"):
-        machine(gpus, op="write", path=f"bus/pci/drivers/{DRIVERS[bdf]}/{step}", value=bdf)
+        gpus.hardware(op="write", path=f"bus/pci/drivers/{DRIVERS[bdf]}/{step}", value=bdf)
 
 
 def at(bdf: str, tolerations: Sequence[Json] = ()) -> Json:
@@ -123,6 +114,64 @@ def withdrawn(gpus: Driver) -> None:
 def unschedulable(namespace: Namespace, pod: str) -> bool:
     conditions = namespace.pod(pod)["status"].get("conditions", [])
     return any(each.get("reason") == "Unschedulable" for each in conditions)
+
+
+@pytest.mark.scenario(74)
+def test_health_lasts_as_long_as_it_is_told_again(watched: Driver, namespace: Namespace, minor: str) -> None:
+    """The kubelet believes what it heard for 30 s; the driver's container is started again if it stands still."""
+    if version(minor) < FIRST_WITH_ALL:
+        return
+    namespace.apply(template("one", at(B60)))
+    namespace.run_pod(pod_manifest("user", claims={"gpu": {"resourceClaimTemplateName": "one"}}))
+    wait_for(lambda: health(namespace, "user")[0] == "Healthy", "the pod's status to say healthy", SLOW)
+    until = time.monotonic() + STALE
+    heard = partial(health, namespace, "user")
+    wait_for(lambda: heard()[0] != "Healthy" or time.monotonic() > until, "the first word to be old", SLOW)
+    assert heard()[0] == "Healthy"
+    with watched.frozen():
+        wait_for(lambda: health(namespace, "user")[0] == "Unknown", "the pod's status to say unknown", SLOW)
+    wait_for(lambda: health(namespace, "user")[0] == "Healthy", "the pod's status to say healthy", SLOW)
+    namespace.delete_pod("user")
+
+
+@pytest.mark.scenario(75)
+def test_nothing_is_known_of_health_that_nobody_watches(gpus: Driver, namespace: Namespace) -> None:
+    namespace.apply(template("one", at(B60)))
+    namespace.run_pod(pod_manifest("user", claims={"gpu": {"resourceClaimTemplateName": "one"}}))
+    assert gpus.devices()
+    assert health(namespace, "user")[0] in ("", "Unknown")
+    said = (gpus.cluster.settings.logs / "kubelet.log").read_text()
+    tried = [line for line in said.splitlines() if "health" in line.lower() and "gpu.intel.com" in line]
+    assert [line for line in tried if "Unimplemented" in line] == []
+    namespace.delete_pod("user")
+
+
+@pytest.mark.machine("large")
+@pytest.mark.scenario(76)
+def test_pods_start_while_health_is_told(gpus: Driver, namespace: Namespace, minor: str) -> None:
+    gpus.change("health.enabled=true", "health.xpumdSocket=")
+    gpus.wait_ready()
+    gpus.wait_published()
+    stays = [{"key": KEY, "operator": "Exists", "effect": "NoExecute"}]
+    namespace.apply(template("one", exactly(tolerations=stays)))
+    names = [f"pod-{number}" for number in range(PODS)]
+    one = {"gpu": {"resourceClaimTemplateName": "one"}}
+    namespace.run_pod(pod_manifest(names[0], claims=one))
+    (first,) = allocated(claim_of(namespace, names[0]))
+    namespace.apply(*(pod_manifest(name, claims=one) for name in names[1:]))
+    bdf = gpus.devices()[first]["attributes"]["pciAddress"]["string"]
+    gpus.hardware(op="wedge", bdf=bdf, methods="unknown")
+    for name in names:
+        namespace.wait_ready(name, SLOW)
+    if version(minor) >= FIRST_WITH_ALL:
+        wait_for(lambda: health(namespace, names[0])[0] == "Unhealthy", "one to be unhealthy", SLOW)
+        for name in names[1:]:
+            wait_for(lambda: health(namespace, name)[0], f"the health of {name}'s GPU", SLOW)  # noqa: B023 - at once
+    gpus.hardware(op="wedge", bdf=bdf, methods="none")
+    for name in names:
+        namespace.delete_pod(name)
+    gpus.change()
+    gpus.wait_ready()
 
 
 @pytest.mark.scenario(73)
