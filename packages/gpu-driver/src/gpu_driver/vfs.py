@@ -270,7 +270,7 @@ def revert(plan: Plan, host: Host, vacated: Collection[str]) -> None:
 
 def _is_same(host: Host, use: ModeUse) -> bool:
     """Whether the PF still is the card that was divided, and not another one in its place."""
-    return host.sysfs.read(f"{PCI_DEVICES}/{_pf(use)}/device") == _found(use)["device"]
+    return bool(host.sysfs.read(f"{PCI_DEVICES}/{_pf(use)}/device") == _found(use)["device"])
 
 
 def _pf(use: ModeUse) -> str:
