@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from dra_common.model import Capacity, Quantity, Taint, TaintEffect, Version
-from gpu_driver.device import Gpu, address, describe, device_name, is_bdf, split_name, to_device
+from dra_common.pci import address, device_name, is_bdf, split_name
+from gpu_driver.device import Gpu, describe, to_device
 from gpu_driver.products import product
 from gpu_driver.queries import Cores
 from hypothesis import given

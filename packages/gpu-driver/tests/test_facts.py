@@ -4,7 +4,8 @@ import re
 
 import pytest
 from dra_common.errors import HostError, HostNotFound
-from gpu_driver.facts import Facts, MeiIndex, first, number
+from dra_common.pci import Facts, first, number
+from gpu_driver.mei import MeiIndex
 from gpu_trees import SysTree
 
 BDF = "0000:03:00.0"

@@ -133,8 +133,8 @@ class App:
         self._state = open_state(settings, definition.driver)
         self._locks = open_locks(settings, definition.driver)
         self._readiness = Readiness()
-        health = settings.health
-        self._health = Diagnosis(definition, health, self._host, self._telemetry) if health.on else None
+        watched = settings.health.on
+        self._health = Diagnosis(definition, settings, self._host, self._telemetry) if watched else None
         diagnose = self._health.monitor.diagnose if self._health else None
         self._inventory = Inventory(definition.driver.name, diagnose)
         who = f"{definition.program} {version}" + (f", pod {settings.pod_uid}" if settings.pod_uid else "")

@@ -10,7 +10,7 @@ from dra_common.driver import Driver, HealthKnowledge
 
 if TYPE_CHECKING:
     from dra_common.ports import HealthSource
-    from dra_common.settings import HealthSettings
+    from dra_common.settings import Settings
     from dra_common.simulate import Simulation
 
 
@@ -26,6 +26,7 @@ class Definition:
         simulation: loads profiles and simulated kernel drivers; called only when a simulation is asked for.
         health: what the driver knows of its devices' health; None = nothing.
         health_sources: further sources of health by name, each called only when it is asked for.
+        health_monitoring: whether the health of devices is watched unless it is said otherwise.
     """
 
     program: str
@@ -34,4 +35,5 @@ class Definition:
     driver: Driver[Any]
     simulation: Callable[[], Simulation]
     health: HealthKnowledge[Any] | None = None
-    health_sources: Mapping[str, Callable[[HealthSettings], HealthSource]] = field(default_factory=dict)
+    health_sources: Mapping[str, Callable[[Settings], HealthSource]] = field(default_factory=dict)
+    health_monitoring: bool = False

@@ -12,7 +12,7 @@ from dra_common.errors import SettingsError
 from dra_common.health import FileSource, HealthMonitor, KernelSource, Policy
 from dra_common.model import Severity, TaintEffect
 from dra_common.ports import HealthSource, Host, Uevent
-from dra_common.settings import HealthSettings
+from dra_common.settings import HealthSettings, Settings
 from dra_common.telemetry import Telemetry
 
 FIRST_WORD_SECONDS = 2.0
@@ -59,16 +59,15 @@ class Diagnosis:
     Raises SettingsError for a source that this driver does not have.
     """
 
-    def __init__(
-        self, definition: Definition, settings: HealthSettings, host: Host, telemetry: Telemetry
-    ) -> None:
-        self._devices = Devices(definition.health, settings)
+    def __init__(self, definition: Definition, settings: Settings, host: Host, telemetry: Telemetry) -> None:
+        health = settings.health
+        self._devices = Devices(definition.health, health)
         self._kernel = KernelSource(definition.health, host) if definition.health else None
         self.monitor = HealthMonitor(
-            choose(self._known(definition, settings), definition.program, settings.sources),
+            choose(self._known(definition, settings), definition.program, health.sources),
             policy=self._devices.policy,
             names=self._devices.names,
-            optional=settings.optional,
+            optional=health.optional,
             telemetry=telemetry,
         )
 
@@ -83,16 +82,14 @@ class Diagnosis:
         if self._kernel in self.monitor.sources:
             self._kernel.heard(event)
 
-    def _known(
-        self, definition: Definition, settings: HealthSettings
-    ) -> Mapping[str, Callable[[], HealthSource]]:
+    def _known(self, definition: Definition, settings: Settings) -> Mapping[str, Callable[[], HealthSource]]:
         """Return how each source that this driver has is made, by name."""
         known: dict[str, Callable[[], HealthSource]] = {
             name: partial(make, settings) for name, make in definition.health_sources.items()
         }
         if (kernel := self._kernel) is not None:
             known[KernelSource.name] = lambda: kernel
-        if (path := settings.file) is not None:
+        if (path := settings.health.file) is not None:
             known[FileSource.name] = lambda: FileSource(path)
         return known
 

@@ -290,7 +290,7 @@ def _tainted(device: Device, extra: tuple[Taint, ...]) -> Device:
 
 
 def _diagnosed(driver: str, device: Device, health: DeviceHealth) -> Device:
-    said = replace(device, attributes={**device.attributes, "health": str(health.state)})
+    said = replace(device, attributes={**device.attributes, **health.attributes, "health": str(health.state)})
     # Of a device that is shared each claim would get all of a capacity without a policy: the driver's to say.
     if health.memory and MEMORY not in device.capacity and not device.allow_multiple_allocations:
         memory = Capacity(Quantity.mebibytes(health.memory // 2**20))

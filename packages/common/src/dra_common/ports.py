@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from dra_common.deadline import Deadline
 from dra_common.errors import StateError
 from dra_common.model import (
+    Attribute,
     ClaimRecord,
     ClaimRef,
     ContainerEdits,
@@ -152,11 +153,13 @@ class Report:
             nothing wrong has a finding that says so.
         away: why the source cannot tell now, empty while it can. What it said last then counts only if it was bad.
         memory: published name or PCI address -> bytes of local memory, where the source knows.
+        attributes: published name or PCI address -> what the source knows besides, as it is published.
     """
 
     findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     away: str = ""
     memory: Mapping[str, int] = field(default_factory=dict)
+    attributes: Mapping[str, Mapping[str, Attribute]] = field(default_factory=dict)
 
 
 class HealthSource(Protocol):

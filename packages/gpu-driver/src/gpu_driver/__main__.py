@@ -14,7 +14,7 @@ from gpu_driver.health import GpuHealth
 if TYPE_CHECKING:
     # The annotations alone would load the simulated kernel, and YAML, into every driver.
     from dra_common.ports import HealthSource
-    from dra_common.settings import HealthSettings
+    from dra_common.settings import Settings
     from dra_common.simulate import Simulation
 
 
@@ -24,10 +24,10 @@ def _simulation() -> Simulation:
     return SIMULATION
 
 
-def _xpumd(settings: HealthSettings) -> HealthSource:
+def _xpumd(settings: Settings) -> HealthSource:
     from gpu_driver.xpumd import XpumdSource  # noqa: PLC0415 - loads grpc, which most commands do not need
 
-    return XpumdSource(settings.xpumd_socket)
+    return XpumdSource(settings.health.xpumd_socket)
 
 
 _DRIVER = GpuDriver()

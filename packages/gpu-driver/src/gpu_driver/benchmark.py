@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dra_common.model import ClaimRef
+from dra_common.pci import DRIVERS, PCI_DEVICES, split_name
 from dra_common.simulate import ControlClient, SimulatedHost
 from dra_common.testing.benchmark.figures import Figure, latency, runs, stopwatch
 from dra_common.testing.benchmark.world import Subject, World, node_of, world
@@ -17,9 +18,8 @@ from dra_common.testing.process import wait_at_rest
 from dra_common.testing.waiting import wait_until
 
 from gpu_driver.config import KIND
-from gpu_driver.device import DRM_DRIVERS, split_name
+from gpu_driver.device import DRM_DRIVERS
 from gpu_driver.driver import NAME
-from gpu_driver.facts import DRIVERS, PCI_DEVICES
 
 _MOST_MS = 50.0
 _MOST_PERCENT = 1.0

@@ -12,11 +12,10 @@ from dataclasses import replace
 from functools import partial
 
 from dra_common.errors import DeviceRefused, HostError, HostNotFound
-from dra_common.pci import Binding, Bus, group_members, look
+from dra_common.pci import DRIVERS, PCI_DEVICES, Binding, Bus, device_name, group_members, look, split_name
 from dra_common.ports import Host
 
-from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu, Surroundings, device_name, split_name
-from gpu_driver.facts import DRIVERS, PCI_DEVICES
+from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu, Surroundings
 
 _BRIDGE = "0x06"
 """PCI base class of bridges, which may be in a group with anything (kernel document vfio)."""

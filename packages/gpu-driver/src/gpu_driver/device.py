@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dra_common.model import Attribute, Capacity, Device, Quantity, Taint, TaintEffect, Version
+from dra_common.pci import address, device_name, split_name
+from dra_common.pci.place import roots, standard
 from dra_common.taints import busy_taint
 
 from gpu_driver.products import UNKNOWN_PRODUCT, Product
@@ -32,41 +34,7 @@ NO_CARD = "no-drm-card"
 MILLICORES = 1000
 """The capacity ``millicores`` of every device, whatever its size: existing manifests compare with it."""
 
-_BDF = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.ASCII)
-_STANDARD_BUS_ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]", re.ASCII)
-"""What ``resource.kubernetes.io/pciBusID`` may be (Kubernetes, ``deviceattribute``): a VMD's domain is too long."""
-_LAST_NUMA_NODE = 1023
-"""The highest that ``resource.kubernetes.io/numaNode`` may be (KEP-6072)."""
 _COUNT = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
-_NAME = re.compile(r"([0-9a-f]{4,8})-([0-9a-f]{2})-([01][0-9a-f])-([0-7])-(0x[0-9a-f]{4})", re.ASCII)
-
-
-def is_bdf(text: str) -> bool:
-    """Whether this is a PCI address as sysfs writes it: ``0000:03:00.0``."""
-    return _BDF.fullmatch(text) is not None
-
-
-def address(bdf: str) -> tuple[int, int, int, int]:
-    """Return domain, bus, device and function of a PCI address. Raises ValueError if it is not one."""
-    match = _BDF.fullmatch(bdf)
-    if match is None:
-        raise ValueError(f"{bdf!r} is not a PCI address")
-    domain, bus, device, function = (int(part, 16) for part in match.groups())
-    return domain, bus, device, function
-
-
-def device_name(bdf: str, device_id: str) -> str:
-    """Return the published name: PCI address and device id, ``0000-03-00-0-0x56c0``; a DNS-1123 label."""
-    return f"{bdf.replace(':', '-').replace('.', '-')}-{device_id}"
-
-
-def split_name(name: str) -> tuple[str, str] | None:
-    """Return PCI address and device id of a published name, None if it cannot be one of ours."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        return None
-    domain, bus, device, function, device_id = match.groups()
-    return f"{domain}:{bus}:{device}.{function}", device_id
 
 
 def split_mode(name: str) -> tuple[str, int] | None:
@@ -243,20 +211,8 @@ def _attributes(gpu: Gpu) -> Mapping[str, Attribute]:
         "pciAddress": gpu.bdf,
         "health": "Unknown",
     }
-    if gpu.pcie_root:
-        found["pciRoot"] = gpu.pcie_root.rpartition(":")[2]
-        found["resource.kubernetes.io/pcieRoot"] = gpu.pcie_root
-    return {**found, **place(gpu), **_inside(gpu), **_place_among_vfs(gpu)}
-
-
-def place(gpu: Gpu) -> Mapping[str, Attribute]:
-    """Say where the GPU is by the standard attributes, as far as it is known and they allow."""
-    found: dict[str, Attribute] = {}
-    if _STANDARD_BUS_ID.fullmatch(gpu.bdf):
-        found["resource.kubernetes.io/pciBusID"] = gpu.bdf
-    if gpu.numa_node is not None and gpu.numa_node <= _LAST_NUMA_NODE:
-        found["resource.kubernetes.io/numaNode"] = gpu.numa_node
-    return found
+    place = {**roots(gpu.pcie_root), **standard(gpu.bdf, gpu.numa_node)}
+    return {**found, **place, **_inside(gpu), **_place_among_vfs(gpu)}
 
 
 def _inside(gpu: Gpu) -> Mapping[str, Attribute]:

@@ -1,38 +1,32 @@
 """Finding Intel GPUs in sysfs.
 
-All functions on the PCI bus are looked at, bound or not. Vendor, class and device id must be readable; whatever else
-cannot be read is unknown. One bad device costs one line of text, never another device.
-
 ``sriov_numvfs`` is not read: the kernel keeps a reader waiting while a write is in progress, which may be for ever.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from dra_common.driver import Discovery
 from dra_common.errors import HostError, HostNotFound
-from dra_common.pci import group_node
+from dra_common.pci import DRIVERS, Facts, Scan, first, group_node
+from dra_common.pci.place import pcie_root
 from dra_common.ports import Host
 
 from gpu_driver import physfn, scheduling
-from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu, is_bdf, split_name
-from gpu_driver.facts import DRIVERS, PCI_DEVICES, Facts, MeiIndex, first
+from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu
 from gpu_driver.inside import Inside, Insides
+from gpu_driver.mei import MeiIndex, mei_of
 from gpu_driver.memory import DmemCapacity, local_memory
 from gpu_driver.products import product
 
 VENDOR = "0x8086"
 
-_TRIES = 3
-_HEX4 = re.compile(r"0x[0-9a-f]{4}", re.ASCII)
-_HEX6 = re.compile(r"0x[0-9a-f]{6}", re.ASCII)
 _DISPLAY = ("0x0300", "0x0380")
 """PCI base class and subclass: VGA controller, other display controller. Audio and bridges of a card have others."""
 
-_ROOT = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}", re.ASCII)
 _CARD = re.compile(r"card[0-9]{1,6}", re.ASCII)
 _RENDER = re.compile(r"renderD[0-9]{1,6}", re.ASCII)
 _VFIO = re.compile(r"(?:noiommu-)?vfio[0-9]{1,6}", re.ASCII)
@@ -50,21 +44,25 @@ def discover(
     ``insides`` remembers what need not be asked again.
     """
     inside = (insides or Insides()).look(host) if only is None else None
-    look = _Look(host, MeiIndex(host), DmemCapacity(host), inside)
-    found = look.named(only) if only is not None else look.all()
+    scan = _scan(host, inside)
+    found = scan.named(only) if only is not None else scan.all()
     gpus = sorted(found, key=lambda gpu: gpu.order)
     if inside:
         inside.end()
-    return Discovery({gpu.name: gpu for gpu in gpus}, tuple(look.problems))
+    return Discovery({gpu.name: gpu for gpu in gpus}, tuple(scan.problems))
 
 
 def at(host: Host, addresses: Collection[str]) -> tuple[Gpu, ...]:
     """Read the GPUs at these addresses as :func:`discover` with ``only``; what is not there is left out."""
-    look = _Look(host, MeiIndex(host), DmemCapacity(host), None)
-    return tuple(gpu for bdf in addresses for gpu in look.one(bdf))
+    scan = _scan(host, None)
+    return tuple(gpu for bdf in addresses for gpu in scan.one(bdf))
 
 
-@dataclass(slots=True)
+def _scan(host: Host, inside: Inside | None) -> Scan[Gpu]:
+    return Scan(host, VENDOR, _DISPLAY, _Look(host, MeiIndex(host), DmemCapacity(host), inside).read)
+
+
+@dataclass(frozen=True, slots=True)
 class _Look:
     """One look at the machine: what is shared by its devices is read once."""
 
@@ -72,89 +70,10 @@ class _Look:
     mei: MeiIndex
     dmem: DmemCapacity
     inside: Inside | None
-    problems: list[str] = field(default_factory=list)
 
-    def all(self) -> Iterator[Gpu]:
-        for bdf in self.host.sysfs.listdir(PCI_DEVICES):
-            if is_bdf(bdf):
-                try:
-                    yield from self._at(bdf)
-                except HostError as error:
-                    if not self._has_gone(bdf, error):
-                        self._left_out(bdf, error)
-
-    def _has_gone(self, bdf: str, error: HostError) -> bool:
-        """Whether it was pulled since it was listed: the kernel takes it out of the bus's list first."""
-        return isinstance(error, HostNotFound) and bdf not in self.host.sysfs.listdir(PCI_DEVICES)
-
-    def named(self, names: Collection[str]) -> Iterator[Gpu]:
-        for name in sorted(set(names)):
-            place = split_name(name)
-            if place is None:
-                continue
-            yield from (gpu for gpu in self.one(place[0]) if gpu.name == name)
-
-    def one(self, bdf: str) -> tuple[Gpu, ...]:
-        """Return the GPU at an address, if there is one."""
-        try:
-            return tuple(self._at(bdf))
-        except HostNotFound:
-            return ()
-        except HostError as error:
-            self._left_out(bdf, error)
-            return ()
-
-    def _left_out(self, bdf: str, error: HostError) -> None:
-        self.problems.append(f"{bdf}: left out: {error}")
-
-    def _at(self, bdf: str) -> Iterator[Gpu]:
-        """Yield the GPU at this address, or nothing. Raises HostError if one of the three essential files is bad."""
-        if self._essential(bdf, "vendor", _HEX4) != VENDOR:
-            return
-        if not self._essential(bdf, "class", _HEX6).startswith(_DISPLAY):
-            return
-        device_id = self._essential(bdf, "device", _HEX4)
-        yield self._settled(bdf, device_id)
-
-    def _settled(self, bdf: str, device_id: str) -> Gpu:
-        """Read a GPU, again if anything is wrong with it, and tell what two reads on end have found.
-
-        Half a truth is no problem: its kernel driver may go, or come, or do both, while it is read.
-        """
-        gpu, found = self._heard(bdf, device_id)
-        for _ in range(_TRIES):
-            if not found:
-                break
-            before = found
-            gpu, found = self._heard(bdf, device_id)
-            if found == before and self._driver(bdf) == gpu.driver:
-                self.problems += found
-                break
-        return gpu
-
-    def _heard(self, bdf: str, device_id: str) -> tuple[Gpu, list[str]]:
-        """Read a GPU; return it with what is wrong, which is told to nobody yet."""
-        told = len(self.problems)
-        try:
-            return self._gpu(bdf, device_id), self.problems[told:]
-        finally:
-            del self.problems[told:]
-
-    def _driver(self, bdf: str) -> str:
-        return Facts(self.host, bdf, lambda _: None).link("driver", "drivers")
-
-    def _essential(self, bdf: str, name: str, form: re.Pattern[str]) -> str:
-        path = f"{PCI_DEVICES}/{bdf}/{name}"
-        text = self.host.sysfs.read(path).strip()
-        if not form.fullmatch(text):
-            raise HostError(f"{path} holds {text[:40]!r}, not a hexadecimal number such as {VENDOR}")
-        return text
-
-    def _gpu(self, bdf: str, device_id: str) -> Gpu:
-        real_path = self._real_path(bdf)
-        facts = Facts(self.host, bdf, lambda line: self.problems.append(f"{bdf}: {line}"))
+    def read(self, facts: Facts, device_id: str, real_path: str) -> Gpu:
         gpu = Gpu(
-            bdf,
+            facts.bdf,
             device_id,
             product(device_id),
             driver=facts.link("driver", "drivers"),
@@ -171,15 +90,8 @@ class _Look:
             gpu = _with_drm(gpu, facts)
             # The firmware that MEI leads to is the card's: a VF has no way to it.
             if gpu.kind != "vf":
-                gpu = replace(gpu, mei=facts.mei(real_path, self.mei))
+                gpu = replace(gpu, mei=mei_of(facts, real_path, self.mei))
         return self._to_publish(self.inside.add(gpu, facts), real_path, facts) if self.inside else gpu
-
-    def _real_path(self, bdf: str) -> str:
-        """Resolve the device. A link to another device would be that device a second time, under a wrong name."""
-        real_path = self.host.sysfs.realpath(f"{PCI_DEVICES}/{bdf}")
-        if real_path.rpartition("/")[2] != bdf:
-            raise HostError(f"{PCI_DEVICES}/{bdf} leads to another device, {real_path}")
-        return real_path
 
     def _to_publish(self, gpu: Gpu, real_path: str, facts: Facts) -> Gpu:
         gpu = _with_sriov(gpu, facts)
@@ -188,19 +100,10 @@ class _Look:
             facts.note(f"local memory is unknown, the capacity is not published: {memory.why}")
         return replace(
             gpu,
-            pcie_root=_pcie_root(real_path, facts),
+            pcie_root=pcie_root(real_path, facts),
             bindable=self.host.sysfs.exists(f"{DRIVERS}/{gpu.native_driver}") if gpu.native_driver else False,
             memory_mib=memory.mib,
         )
-
-
-def _pcie_root(real_path: str, facts: Facts) -> str:
-    top, _, rest = real_path.partition("/")
-    root = rest.partition("/")[0]
-    if top == "devices" and _ROOT.fullmatch(root):
-        return root
-    facts.note(f"the PCIe root is unknown: the device is at {real_path}, not below devices/pci…")
-    return ""
 
 
 def _with_drm(gpu: Gpu, facts: Facts) -> Gpu:

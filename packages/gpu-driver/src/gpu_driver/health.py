@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 from dra_common.errors import HostError, HostNotFound
 from dra_common.model import Finding, Severity, TaintEffect
+from dra_common.pci import PCI_DEVICES, device_name, number
 from dra_common.ports import Host
 
-from gpu_driver.device import DRM_DRIVERS, Gpu, device_name
-from gpu_driver.facts import PCI_DEVICES, number
+from gpu_driver.device import DRM_DRIVERS, Gpu
 from gpu_driver.policy import GpuDevicePolicy
 from gpu_driver.queries import QUERIES
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from dra_common.errors import HostError, HostNotFound
+from dra_common.pci import Facts
 from dra_common.ports import DeviceQuery, Host
 
 from gpu_driver.device import DRM_DRIVERS, Gpu
-from gpu_driver.facts import Facts
 from gpu_driver.queries import Cores, XeGtTopology, XeGucVersion, guc_submission, topology
 
 _TILE = re.compile(r"tile[0-9]{1,3}", re.ASCII)

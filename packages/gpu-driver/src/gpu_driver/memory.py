@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dra_common.errors import HostError, HostNotFound
+from dra_common.pci import number
 from dra_common.ports import Host
 
 from gpu_driver.device import DRM_DRIVERS, Gpu
-from gpu_driver.facts import number
 from gpu_driver.queries import HUGE, QUERIES, local_bytes
 
 _MIB = 1024 * 1024

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dra_common.errors import HostError
+from dra_common.pci import PCI_DEVICES, Facts, address, is_bdf
 
-from gpu_driver.device import Gpu, address, is_bdf
-from gpu_driver.facts import PCI_DEVICES, Facts
+from gpu_driver.device import Gpu
 
 _REACH = 512
 """How far beyond its PF a VF is looked for: 255 VFs, from the next bus on. A routing id has 256 functions a bus."""

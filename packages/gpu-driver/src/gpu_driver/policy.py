@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
+from dra_common.pci import device_name, is_bdf, split_name
 from dra_common.policy import (
     DevicePolicy,
     DriverPolicy,
@@ -17,7 +18,7 @@ from dra_common.policy import (
 )
 from pydantic import AfterValidator, Field, model_validator
 
-from gpu_driver.device import Gpu, device_name, is_bdf, split_name
+from gpu_driver.device import Gpu
 from gpu_driver.sharing import Sharing
 
 MOST_VFS = 63

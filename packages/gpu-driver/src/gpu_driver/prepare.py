@@ -24,12 +24,13 @@ from dra_common.model import (
     Taint,
 )
 from dra_common.pci import Binding
+from dra_common.pci.place import standard
 from dra_common.ports import Host
 from pydantic import JsonValue
 
 from gpu_driver import binding, modes, vfs
 from gpu_driver.config import GpuConfig, config_of, wants_vfio
-from gpu_driver.device import VFIO_DRIVERS, Gpu, place, unexpected_driver
+from gpu_driver.device import VFIO_DRIVERS, Gpu, unexpected_driver
 from gpu_driver.policy import GpuPolicy
 
 CLASS_GPU = "gpu"
@@ -245,7 +246,7 @@ def metadata(device: PlannedDevice, gpu: Gpu) -> Mapping[str, Attribute]:
     gpu = vfs.given(device, gpu) or gpu
     given = gpu.drm and not _is_vfio(device) and "render" in _wanted_nodes(device)
     render = (_alias(device) or gpu.render) if given and gpu.render else ""
-    return {**place(gpu), **({"renderNode": f"/dev/dri/{render}"} if render else {})}
+    return {**standard(gpu.bdf, gpu.numa_node), **({"renderNode": f"/dev/dri/{render}"} if render else {})}
 
 
 def _wanted_nodes(device: PlannedDevice) -> frozenset[str]:

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from dra_common.errors import DeviceRefused
-from dra_common.pci import Bus, look
+from dra_common.pci import PCI_DEVICES, Bus, look
 from dra_common.ports import Host
 from pydantic import JsonValue
-
-from gpu_driver.facts import PCI_DEVICES
 
 Values: TypeAlias = Mapping[str, Sequence[str]]
 """Setting -> its value for the PF, for the first VF, for the second …"""

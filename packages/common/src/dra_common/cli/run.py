@@ -40,7 +40,7 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         rescan_seconds: options.RescanSeconds = _DEFAULT.rescan_seconds,
         gc_seconds: options.GcSeconds = _DEFAULT.gc_seconds,
         server_features_off: options.ServerFeaturesOff = "",
-        health_monitoring: options.HealthMonitoring = _DEFAULT.health.monitoring,
+        health_monitoring: options.HealthMonitoring = definition.health_monitoring,
         health_monitoring_optional: options.HealthMonitoringOptional = _DEFAULT.health.optional,
         ignore_health_warning: options.IgnoreHealthWarning = _DEFAULT.health.ignore_warning,
         health_sources: options.HealthSources = "",

@@ -12,7 +12,7 @@ from functools import partial
 from dra_common.bell import Bell
 from dra_common.health.board import Board
 from dra_common.health.verdicts import Policy, absent, findings_of, verdict
-from dra_common.model import DeviceHealth, HealthState
+from dra_common.model import Attribute, DeviceHealth, HealthState
 from dra_common.ports import HealthSource, Report
 from dra_common.readiness import ended
 from dra_common.telemetry import HEALTH_CHANGES, SILENT, Reason, Telemetry
@@ -124,8 +124,13 @@ class HealthMonitor:
         names = (device, *self._names(device))
         health = verdict(findings_of(reports, names), self._policy(device))
         # Not of what it depends on: a virtual function does not have the memory of its card.
-        sizes = (report.memory.get(name) for report in reports.values() for name in names[:2])
-        return replace(health, memory=next(filter(None, sizes), None))
+        own = names[:2]
+        sizes = (report.memory.get(name) for report in reports.values() for name in own)
+        attributes: dict[str, Attribute] = {}
+        for report in reports.values():
+            for name in own:
+                attributes |= report.attributes.get(name, {})
+        return replace(health, memory=next(filter(None, sizes), None), attributes=attributes)
 
     def _reports(self) -> dict[str, Report]:
         """What those say that have something to say yet."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from dra_common.model.device import TaintEffect
+from dra_common.model.device import Attribute, TaintEffect
 
 
 class Severity(IntEnum):
@@ -50,6 +51,7 @@ class DeviceHealth:
         message: for a person; empty if there is nothing to say.
         effect: of the taint that it gets; None = no taint.
         memory: bytes of local memory, for a device whose kernel driver does not tell; None = not known here either.
+        attributes: what a source knows of it that the kernel does not tell; they win over the driver's.
     """
 
     state: HealthState = HealthState.UNKNOWN
@@ -57,3 +59,4 @@ class DeviceHealth:
     message: str = ""
     effect: TaintEffect | None = None
     memory: int | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)

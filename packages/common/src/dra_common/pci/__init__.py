@@ -1,4 +1,4 @@
-"""Changes of PCI hardware: drivers bound and unbound, virtual functions made and removed, functions reset.
+"""PCI hardware: finding functions and reading their facts, and changing how they are bound and divided.
 
 .. code-block:: python
 
@@ -9,7 +9,29 @@
 """
 
 from dra_common.pci.bus import Bus
+from dra_common.pci.facts import DRIVERS, PCI_DEVICES, Facts, first, number, numbered
 from dra_common.pci.function import Function, group_members, group_node, look
+from dra_common.pci.names import address, device_name, is_bdf, split_name
+from dra_common.pci.scan import Scan
 from dra_common.pci.setting import Binding, Setting
 
-__all__ = ["Binding", "Bus", "Function", "Setting", "group_members", "group_node", "look"]
+__all__ = [
+    "DRIVERS",
+    "PCI_DEVICES",
+    "Binding",
+    "Bus",
+    "Facts",
+    "Function",
+    "Scan",
+    "Setting",
+    "address",
+    "device_name",
+    "first",
+    "group_members",
+    "group_node",
+    "is_bdf",
+    "look",
+    "number",
+    "numbered",
+    "split_name",
+]

@@ -10,7 +10,8 @@ from typing import Self
 from dra_common import custody
 from dra_common.deadline import Deadline
 from dra_common.errors import HardwareBusy, HostError, HostNotFound
-from dra_common.pci.function import DEVICES, Function, folder, group_node, look
+from dra_common.pci.facts import PCI_DEVICES
+from dra_common.pci.function import Function, folder, group_node, look
 from dra_common.pci.helper import Helper
 from dra_common.pci.refusals import Operation, explain
 from dra_common.pci.setting import Binding, Setting
@@ -232,5 +233,5 @@ class Bus:
         except HardwareBusy:
             raise
         except HostError as error:
-            present = self._host.sysfs.exists(f"{DEVICES}/{bdf}")
+            present = self._host.sysfs.exists(f"{PCI_DEVICES}/{bdf}")
             raise explain(operation, doing, error, present=present) from None

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dra_common.errors import HostError, HostNotFound
+from dra_common.pci.facts import PCI_DEVICES
+from dra_common.pci.names import is_bdf
 from dra_common.ports import Host, Tree
 
-DEVICES = "bus/pci/devices"
-_BDF = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]", re.ASCII)
 _VIRTFN = re.compile(r"virtfn([0-9]+)", re.ASCII)
 
 
@@ -45,9 +45,9 @@ class Function:
 
 def folder(bdf: str) -> str:
     """Return the function's folder below sysfs. Raises HostError for what is no address, and could be a path."""
-    if not _BDF.fullmatch(bdf):
+    if not is_bdf(bdf):
         raise HostError(f"{bdf!r} is not the address of a PCI function", cure="see `ls /sys/bus/pci/devices`")
-    return f"{DEVICES}/{bdf}"
+    return f"{PCI_DEVICES}/{bdf}"
 
 
 def look(sysfs: Tree, bdf: str) -> Function:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dra_common.model import ClaimRef
+from dra_common.pci import split_name
 from dra_common.simulate import ControlClient
 from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.demo import Narrator
 from dra_common.testing.node import SimulatedNode
 
-from gpu_driver.device import DRM_DRIVERS, UNHEALTHY_TAINT, split_name
+from gpu_driver.device import DRM_DRIVERS, UNHEALTHY_TAINT
 from gpu_driver.driver import NAME
 
 _TOLERATES: Mapping[str, Any] = {

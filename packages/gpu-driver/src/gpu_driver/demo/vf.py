@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dra_common.model import ClaimRef
+from dra_common.pci import split_name
 from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.allocator.quantities import parse_quantity
 from dra_common.testing.demo import Narrator
 from dra_common.testing.node import SimulatedNode
 
 from gpu_driver.config import KIND as CONFIG
-from gpu_driver.device import VFIO_DRIVERS, split_mode, split_name
+from gpu_driver.device import VFIO_DRIVERS, split_mode
 from gpu_driver.driver import NAME
 from gpu_driver.modes import MODE
 from gpu_driver.policy import KIND

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from dra_common.model import ClaimRef
+from dra_common.pci import split_name
 from dra_common.simulate import ControlClient
 from dra_common.testing.allocator import Allocation
 from dra_common.testing.demo import Narrator
 from dra_common.testing.node import SimulatedNode
 
 from gpu_driver.config import KIND
-from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, split_name
+from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS
 from gpu_driver.driver import NAME
 
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 import grpc
 from dra_common.model import Finding, Severity
 from dra_common.pacing import Backoff
+from dra_common.pci import is_bdf
 from dra_common.ports import Report
 
-from gpu_driver.device import is_bdf
 from gpu_driver.xpumd._generated import xpumd_deviceinfo_pb2 as pb
 from gpu_driver.xpumd._generated.xpumd_deviceinfo_pb2_grpc import DeviceInfoStub
 

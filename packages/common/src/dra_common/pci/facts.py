@@ -7,7 +7,7 @@ but makes no sense is unknown too, and noted, so that an operator can see why an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dra_common.errors import HostError, HostNotFound
@@ -18,7 +18,6 @@ PCI_DEVICES = "bus/pci/devices"
 
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
-_MEI = re.compile(r"mei[0-9]+", re.ASCII)
 
 
 def number(text: str) -> int | None:
@@ -28,44 +27,13 @@ def number(text: str) -> int | None:
 
 def first(names: tuple[str, ...], pattern: re.Pattern[str]) -> str:
     """Return the name that matches wholly and has the lowest number, else an empty string."""
-    return next(iter(_numbered(names, pattern)), "")
+    return next(iter(numbered(names, pattern)), "")
 
 
-def _numbered(names: tuple[str, ...], pattern: re.Pattern[str]) -> tuple[str, ...]:
+def numbered(names: tuple[str, ...], pattern: re.Pattern[str]) -> tuple[str, ...]:
     """Return the matching names in the order of the number at their end: card2 comes before card10."""
     matching = [name for name in names if pattern.fullmatch(name)]
     return tuple(sorted(matching, key=lambda name: (len(name), name)))
-
-
-class MeiIndex:
-    """The MEI devices of the machine by real path; read when first needed, once for each look at the machine."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._paths: Mapping[str, str] | None = None
-
-    def below(self, real_path: str) -> tuple[str, ...]:
-        """Return the names of the MEI devices that are children of the device at ``real_path``."""
-        if self._paths is None:
-            self._paths = self._read()
-        names = tuple(name for name, path in self._paths.items() if path.startswith(f"{real_path}/"))
-        return _numbered(names, _MEI)
-
-    def _read(self) -> Mapping[str, str]:
-        found = {}
-        for name in _list(self._host, "class/mei"):
-            try:
-                found[name] = self._host.sysfs.realpath(f"class/mei/{name}")
-            except HostError:
-                continue
-        return found
-
-
-def _list(host: Host, path: str) -> tuple[str, ...]:
-    try:
-        return host.sysfs.listdir(path)
-    except HostError:
-        return ()
 
 
 @dataclass(slots=True)
@@ -140,10 +108,3 @@ class Facts:
         except HostError as error:
             self.note(error.message)
             return ()
-
-    def mei(self, real_path: str, index: MeiIndex) -> tuple[str, ...]:
-        """Return its MEI devices: ``<driver>.mei-gscfi.<n>/mei/meiN`` below it, or by the links in ``class/mei``."""
-        names: tuple[str, ...] = ()
-        for folder in sorted(entry for entry in self.entries if "mei" in entry):
-            names += _list(self.host, self.path(f"{folder}/mei"))
-        return _numbered(names, _MEI) or index.below(real_path)

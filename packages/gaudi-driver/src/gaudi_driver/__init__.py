@@ -1,0 +1,1 @@
+"""Kubernetes DRA driver for Intel Gaudi accelerators (`gaudi.intel.com`)."""

@@ -1,0 +1,1 @@
+"""Stories for `make demo`."""
