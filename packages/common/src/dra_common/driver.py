@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from dra_common.model import (
     Allocated,
     Attribute,
+    ClaimEdits,
     ContainerEdits,
     CounterSet,
     Device,
@@ -112,8 +113,8 @@ class Driver(Protocol[H]):
     The policy alone may change while it runs: one immutable object, replaced at once by :meth:`configure`. Each call
     reads it once, so that it decides by one policy.
 
-    ``plan``, ``locks``, ``publish`` and ``edits`` are pure. ``apply`` and ``revert`` are idempotent: they may be
-    called again after a crash at any point of an earlier call.
+    ``plan``, ``locks``, ``publish``, ``edits`` and ``claim_edits`` are pure. ``apply`` and ``revert`` are idempotent:
+    they may be called again after a crash at any point of an earlier call.
     """
 
     @property
@@ -203,6 +204,12 @@ class Driver(Protocol[H]):
         """What a container gets for one planned device; ``hardware`` is as read after ``apply``.
 
         ``dev_root`` is the host's folder of device nodes, what ``hostPath`` must begin with.
+        """
+
+    def claim_edits(self, plan: Plan, hardware: Mapping[str, H], dev_root: str) -> ClaimEdits:
+        """What containers get once of a claim, beside :meth:`edits`: what depends on all the devices that they use.
+
+        Every device of the plan is in ``hardware``, which is as for :meth:`edits`.
         """
 
     def metadata(self, device: PlannedDevice, hardware: H) -> Mapping[str, Attribute]:

@@ -18,15 +18,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
+from dra_common import answer
 from dra_common.driver import Driver, H, Wanted
 from dra_common.errors import CorruptRecord, DeviceHeld, DeviceRefused, DeviceUnknown, DraError, StateError
-from dra_common.metadata import Told, cdi_device, with_metadata
 from dra_common.model import (
     Allocated,
     Claim,
     ClaimRecord,
     ClaimRef,
-    ContainerEdits,
     ModeUse,
     Phase,
     Plan,
@@ -379,32 +378,7 @@ class Lifecycle(Generic[H]):
     def _made(
         self, record: ClaimRecord, hardware: Mapping[str, H]
     ) -> tuple[SpecDevices, tuple[PreparedDevice, ...]]:
-        """Make the edits of all devices of a claim, and the answer that names them."""
-        classes: dict[str, dict[str, ContainerEdits]] = {}
-        answer = tuple(self._edit(planned, hardware, record, classes) for planned in record.plan.devices)
-        told = tuple(
-            Told(planned.allocated, self._driver.metadata(planned, hardware[planned.allocated.device]))
-            for planned in record.plan.devices
-        )
-        return with_metadata(classes, record, told, self._driver.name), answer
-
-    def _edit(
-        self,
-        planned: PlannedDevice,
-        hardware: Mapping[str, H],
-        record: ClaimRecord,
-        classes: dict[str, dict[str, ContainerEdits]],
-    ) -> PreparedDevice:
-        allocated = planned.allocated
-        name = cdi_device(record.ref.uid, allocated)
-        edits = self._driver.edits(planned, hardware[allocated.device], self._host.dev_root)
-        given = [cdi_class for cdi_class, edit in edits.items() if edit]
-        for cdi_class in given:
-            classes.setdefault(cdi_class, {})[name] = edits[cdi_class]
-        ids = tuple(f"{self._driver.cdi_vendor}/{cdi_class}={name}" for cdi_class in given)
-        return PreparedDevice(
-            (allocated.base_request,), allocated.pool, allocated.device, ids, allocated.share_id
-        )
+        return answer.make(self._driver, record, hardware, self._host.dev_root)
 
 
 def _nothing(use: ModeUse) -> Allocated:

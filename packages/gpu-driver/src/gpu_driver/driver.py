@@ -8,6 +8,7 @@ from typing import Any
 from dra_common.driver import NO_MODES, ConfigKind, Discovery, Published, Wanted
 from dra_common.model import (
     Attribute,
+    ClaimEdits,
     ContainerEdits,
     Edits,
     ParentMode,
@@ -109,6 +110,11 @@ class GpuDriver:
     def edits(self, device: PlannedDevice, hardware: Gpu, dev_root: str) -> Edits:
         """What a container gets. Raises DeviceRefused if the DRM nodes went away since the plan."""
         return prepare.edits(device, hardware, dev_root)
+
+    def claim_edits(self, plan: Plan, hardware: Mapping[str, Gpu], dev_root: str) -> ClaimEdits:
+        """Nothing: what a GPU gives does not depend on the others."""
+        del plan, hardware, dev_root
+        return ClaimEdits()
 
     def metadata(self, device: PlannedDevice, hardware: Gpu) -> Mapping[str, Attribute]:
         """PCI address, NUMA node, and the render node as the container sees it."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic
 
 from dra_common.claimstatus.content import Identity
 from dra_common.driver import H
 from dra_common.errors import DraError
 from dra_common.lifecycle import Lifecycle
-from dra_common.model import ClaimRecord, ContainerEdits, PreparedDevice
+from dra_common.model import ClaimRecord, ContainerEdits
 from dra_common.ports import Records
 
 
@@ -32,7 +32,10 @@ class Facts(Generic[H]):
         if record is None or not self._lifecycle.is_current(record):
             return None
         edits = self._edits(record)
-        return {(each.pool, each.device, each.share_id): _of_device(each, edits) for each in record.answer}
+        ids: dict[Identity, list[str]] = {}
+        for each in record.answer:
+            ids.setdefault((each.pool, each.device, each.share_id), []).extend(each.cdi_ids)
+        return {identity: _of_device(names, edits) for identity, names in ids.items()}
 
     def _edits(self, record: ClaimRecord) -> Mapping[str, ContainerEdits]:
         try:
@@ -48,6 +51,6 @@ class Facts(Generic[H]):
         }
 
 
-def _of_device(device: PreparedDevice, edits: Mapping[str, ContainerEdits]) -> Mapping[str, Any]:
-    nodes = [node.path for name in device.cdi_ids if name in edits for node in edits[name].device_nodes]
-    return {"cdiDevices": list(device.cdi_ids), **({"deviceNodes": nodes} if nodes else {})}
+def _of_device(ids: Sequence[str], edits: Mapping[str, ContainerEdits]) -> Mapping[str, Any]:
+    nodes = [node.path for name in ids if name in edits for node in edits[name].device_nodes]
+    return {"cdiDevices": list(ids), **({"deviceNodes": nodes} if nodes else {})}

@@ -16,10 +16,10 @@ from dra_common.model.device import (
     Version,
     taint_value,
 )
-from dra_common.model.edits import ContainerEdits, DeviceNode, Hook, Mount, MountedFile
+from dra_common.model.edits import ClaimEdits, ContainerEdits, DeviceNode, Edits, Hook, Mount, MountedFile
 from dra_common.model.health import DeviceHealth, Finding, HealthState, Severity
 from dra_common.model.parent import ModeUse, ParentMode
-from dra_common.model.plan import Edits, Plan, PlannedDevice
+from dra_common.model.plan import Plan, PlannedDevice
 from dra_common.model.prepared import PreparedDevice
 from dra_common.model.quantity import Quantity
 from dra_common.model.record import SCHEMA, ClaimRecord, Phase
@@ -31,6 +31,7 @@ __all__ = [
     "Attribute",
     "Capacity",
     "Claim",
+    "ClaimEdits",
     "ClaimRecord",
     "ClaimRef",
     "ContainerEdits",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +65,29 @@ class ContainerEdits:
     def __bool__(self) -> bool:
         """Whether there is anything to edit: CDI forbids devices with empty edits."""
         return bool(self.env or self.device_nodes or self.mounts or self.hooks)
+
+    def __add__(self, other: ContainerEdits) -> ContainerEdits:
+        """Return both, the other's after ours."""
+        return ContainerEdits(
+            *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
+        )
+
+
+Edits: TypeAlias = Mapping[str, ContainerEdits]
+"""CDI class (``gpu``, ``gpu-mei``) -> edits. An empty mapping gives no CDI id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEdits:
+    """What containers get once of a claim, beside what each of its devices gives them.
+
+    Args:
+        every: for every container that uses anything of the claim.
+        requests: request, without subrequest -> for a container that uses it.
+        whole: for a container that names no request, and so uses the whole claim; its variables win over those of
+            ``requests``.
+    """
+
+    every: Edits = field(default_factory=dict)
+    requests: Mapping[str, Edits] = field(default_factory=dict)
+    whole: Edits = field(default_factory=dict)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from pydantic import JsonValue
 
 from dra_common.model.claim import Allocated
-from dra_common.model.edits import ContainerEdits
 from dra_common.model.parent import ModeUse
 
 
@@ -54,7 +52,3 @@ class Plan:
     def uses(self) -> tuple[ModeUse, ...]:
         """What the claim has of parents in a mode."""
         return tuple(device.use for device in self.devices if device.use)
-
-
-Edits: TypeAlias = Mapping[str, ContainerEdits]
-"""CDI class (``gpu``, ``gpu-mei``) -> edits, for one planned device. An empty mapping gives no CDI id."""

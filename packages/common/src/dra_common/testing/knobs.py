@@ -20,6 +20,7 @@ from dra_common.driver import (
 from dra_common.errors import DeviceRefused, HostError
 from dra_common.model import (
     Attribute,
+    ClaimEdits,
     ContainerEdits,
     Device,
     DeviceNode,
@@ -253,6 +254,11 @@ class KnobDriver:
         knob = ContainerEdits(env=env, device_nodes=(node,))
         spied = (DeviceNode("/dev/spy"),) if device.allocated.admin_access else ()
         return {"knob": knob, "spy": ContainerEdits(device_nodes=spied)}
+
+    def claim_edits(self, plan: Plan, hardware: Mapping[str, Knob], dev_root: str) -> ClaimEdits:
+        """Nothing."""
+        del plan, hardware, dev_root
+        return ClaimEdits()
 
     def metadata(self, device: PlannedDevice, hardware: Knob) -> Mapping[str, Attribute]:  # noqa: ARG002
         """Tell nothing."""

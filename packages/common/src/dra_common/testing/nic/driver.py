@@ -14,6 +14,7 @@ from dra_common.driver import NO_MODES, ConfigKind, Discovery, OpaqueParameters,
 from dra_common.errors import DeviceRefused, HostError
 from dra_common.model import (
     Attribute,
+    ClaimEdits,
     ContainerEdits,
     Device,
     DeviceNode,
@@ -140,6 +141,11 @@ class NicDriver:
         nodes = ("vfio/vfio", *hardware.nodes) if hardware.nodes else ()
         given = tuple(DeviceNode(f"/dev/{node}", f"{dev_root}/{node}") for node in nodes)
         return {"nic": ContainerEdits(env=(f"NIC={','.join(hardware.given)}",), device_nodes=given)}
+
+    def claim_edits(self, plan: Plan, hardware: Mapping[str, Nic], dev_root: str) -> ClaimEdits:
+        """Nothing."""
+        del plan, hardware, dev_root
+        return ClaimEdits()
 
     def metadata(self, device: PlannedDevice, hardware: Nic) -> Mapping[str, Attribute]:  # noqa: ARG002
         """Tell nothing."""
