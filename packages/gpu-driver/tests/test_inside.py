@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 
 import pytest
+from dra_common.pci.version import driver_version
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
-from gpu_driver.inside import Insides, driver_version
+from gpu_driver.inside import Insides
 from gpu_driver.queries import Cores
 from gpu_trees import MIB, SysTree, TreeHost, firmware_blob, topology_blob
 

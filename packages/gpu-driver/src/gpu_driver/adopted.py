@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dra_common.model import ContainerEdits, DeviceNode, PreparedDevice
 
 from gpu_driver.device import Gpu
-from gpu_driver.prepare import CLASS_GPU, CLASS_MEI, device_node, drm_edits, vfio_edits
+from gpu_driver.prepare import CLASS_GPU, CLASS_MEI, drm_edits, vfio_edits
 
 _GPU, _MEI = f"intel.com/{CLASS_GPU}=", f"intel.com/{CLASS_MEI}="
 
@@ -54,4 +54,4 @@ def _mei_edits(node: str, gpu: Gpu, dev_root: str) -> ContainerEdits:
 
 
 def _nodes(names: Sequence[str], dev_root: str) -> tuple[DeviceNode, ...]:
-    return tuple(device_node(name, dev_root) for name in names)
+    return tuple(DeviceNode.below_dev(name, dev_root) for name in names)

@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from dra_common.errors import HostError, HostNotFound
+from dra_common.errors import HostError
 from dra_common.pci import Facts
+from dra_common.pci.version import driver_version
 from dra_common.ports import DeviceQuery, Host
 
 from gpu_driver.device import DRM_DRIVERS, Gpu
 from gpu_driver.queries import Cores, XeGtTopology, XeGucVersion, guc_submission, topology
 
 _TILE = re.compile(r"tile[0-9]{1,3}", re.ASCII)
-_RELEASE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9})(?![0-9])|(?![0-9.]))", re.ASCII)
 
 T = TypeVar("T")
 Answers = tuple[Cores | None, str]
@@ -114,28 +114,5 @@ def _boot(host: Host) -> str:
     """Return the boot id; empty = unknown, and then nothing is remembered."""
     try:
         return host.boot_id()
-    except HostError:
-        return ""
-
-
-def driver_version(host: Host, driver: str) -> str:
-    """Return the version of a kernel driver as ``major.minor.patch``, empty if it is unknown.
-
-    A module of the kernel's own tree has the kernel's version; one that was built beside it may say its own
-    (``/sys/module/<name>/version``, sysfs ABI ``sysfs-module``), and else is unknown.
-    """
-    module = f"bus/pci/drivers/{driver}/module"
-    own = _text(lambda: host.sysfs.read(f"{module}/version"))
-    if own is None and "O" not in (_text(lambda: host.sysfs.read(f"{module}/taint")) or ""):
-        own = _text(lambda: host.procfs.read("sys/kernel/osrelease"))
-    release = _RELEASE.match(own or "")
-    return ".".join(str(int(part or 0)) for part in release.groups()) if release else ""
-
-
-def _text(read: Callable[[], str]) -> str | None:
-    try:
-        return read().strip()
-    except HostNotFound:
-        return None
     except HostError:
         return ""

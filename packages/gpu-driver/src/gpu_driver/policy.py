@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from dra_common.pci import device_name, is_bdf, split_name
+from dra_common.pci.match import PciMatch
 from dra_common.policy import (
     DevicePolicy,
     DriverPolicy,
@@ -24,70 +24,25 @@ from gpu_driver.sharing import Sharing
 MOST_VFS = 63
 """Of any GPU so far."""
 
-_WILD = frozenset("*?[")
 
-
-def _lower(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse upper case: these are published in lower case, so that the rule would never match."""
-    for pattern in patterns:
-        if pattern != pattern.lower():
-            raise ValueError(f"{pattern!r} never matches: it is published in lower case")
-    return patterns
-
-
-def _addresses(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for pattern in patterns:
-        if not _WILD & set(pattern) and not is_bdf(pattern):
-            raise ValueError(f"{pattern!r} is no PCI address such as 0000:03:00.0, and no pattern")
-    return patterns
-
-
-def _names(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for pattern in patterns:
-        if not _WILD & set(pattern) and split_name(pattern) is None:
-            raise ValueError(
-                f"{pattern!r} is no name of a device such as 0000-03-00-0-0x56c0, and no pattern"
-            )
-    return patterns
-
-
-def _ids(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for pattern in patterns:
-        if not _WILD & set(pattern[:1]) and not pattern.startswith("0x"):
-            raise ValueError(f"{pattern!r} is no device id such as 0x56c0, and no pattern")
-    return patterns
-
-
-class GpuMatch(PolicyModel):
+class GpuMatch(PciMatch):
     """Which GPUs: those of which everything that is given here is true; without anything, all of them.
 
     Args:
         model: attribute `model`, such as `Flex 170`.
         family: attribute `family`, such as `Arc Pro B-Series`.
         type: `gpu` for physical functions and integrated graphics, `vf` for virtual functions.
-        pci_id: PCI device id, attribute `pciId`.
-        pci_address: PCI address, attribute `pciAddress`.
-        name: name of the device as it is published.
     """
 
     model: Patterns | None = None
     family: Patterns | None = None
     type: Literal["gpu", "vf"] | None = None
-    pci_id: Annotated[Patterns, AfterValidator(_lower), AfterValidator(_ids)] | None = None
-    pci_address: Annotated[Patterns, AfterValidator(_lower), AfterValidator(_addresses)] | None = None
-    name: Annotated[Patterns, AfterValidator(_lower), AfterValidator(_names)] | None = None
 
     def covers(self, gpu: Gpu) -> bool:
         """Whether a GPU is one of them."""
-        facts = (
-            (self.model, gpu.product.model),
-            (self.family, gpu.product.family),
-            (self.pci_id, gpu.device_id),
-            (self.pci_address, gpu.bdf),
-            (self.name, device_name(gpu.bdf, gpu.device_id)),
-        )
+        facts = ((self.model, gpu.product.model), (self.family, gpu.product.family))
         fits = all(patterns is None or matches(patterns, fact) for patterns, fact in facts)
-        return fits and self.type in (None, gpu.kind)
+        return fits and self.type in (None, gpu.kind) and self.is_at(gpu.bdf, gpu.device_id)
 
 
 class GpuHealthPolicy(PolicyModel):

@@ -287,7 +287,7 @@ def drm_edits(
         raise DeviceRefused(f"device {gpu.name} cannot be given by its render node: {why}", cure=cure)
     names = {"card": gpu.card, "render": gpu.render}
     nodes = tuple(
-        device_node(f"dri/{name}", dev_root, f"dri/{alias}" if alias and kind == "render" else "")
+        DeviceNode.below_dev(f"dri/{name}", dev_root, f"dri/{alias}" if alias and kind == "render" else "")
         for kind, name in names.items()
         if name and kind in wanted
     )
@@ -312,17 +312,12 @@ def vfio_edits(gpu: Gpu, dev_root: str, iommu: str = "both") -> ContainerEdits:
         )
         cure = "see the kernel log; IOMMUFD needs a kernel with CONFIG_VFIO_DEVICE_CDEV"
         raise DeviceRefused(f"device {gpu.name} cannot be given to a virtual machine: {why}", cure=cure)
-    return ContainerEdits(device_nodes=tuple(device_node(node, dev_root) for node in given))
+    return ContainerEdits(device_nodes=tuple(DeviceNode.below_dev(node, dev_root) for node in given))
 
 
 def mei_edits(gpu: Gpu, dev_root: str) -> ContainerEdits:
     """The MEI nodes of the card."""
-    return ContainerEdits(device_nodes=tuple(device_node(name, dev_root) for name in gpu.mei))
-
-
-def device_node(name: str, dev_root: str, alias: str = "") -> DeviceNode:
-    """A character device by its name below ``/dev``; ``alias`` is its name in the container if that differs."""
-    return DeviceNode(f"/dev/{alias or name}", host_path=f"{dev_root.rstrip('/')}/{name}", type="c")
+    return ContainerEdits(device_nodes=tuple(DeviceNode.below_dev(name, dev_root) for name in gpu.mei))
 
 
 def _mount(name: str, dev_root: str) -> Mount:

@@ -15,13 +15,13 @@ from dra_common.driver import Wanted
 from dra_common.errors import DeviceRefused, HostError, HostNotFound
 from dra_common.model import ModeUse, ParentMode, Plan, PlannedDevice
 from dra_common.pci import PCI_DEVICES, Binding, Bus, Setting
+from dra_common.pci.version import driver_version
 from dra_common.ports import Host
 from pydantic import JsonValue
 
 from gpu_driver import binding, discovery, modes, scheduling
 from gpu_driver.config import config_of, wants_vfio
 from gpu_driver.device import DRM_DRIVERS, VFIO_DRIVERS, Gpu, Surroundings
-from gpu_driver.inside import driver_version
 from gpu_driver.memory import DmemCapacity, local_memory, vf_quota
 from gpu_driver.policy import GpuPolicy
 

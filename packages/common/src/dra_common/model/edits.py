@@ -19,6 +19,11 @@ class DeviceNode:
     type: Literal["c", "b"] | None = None
     permissions: str | None = None
 
+    @classmethod
+    def below_dev(cls, name: str, dev_root: str, alias: str = "") -> DeviceNode:
+        """Return a character device by its name below ``/dev``; ``alias`` is what the container calls it instead."""
+        return cls(f"/dev/{alias or name}", host_path=f"{dev_root.rstrip('/')}/{name}", type="c")
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
