@@ -24,13 +24,14 @@ from dra_common.policy import schema
 from dra_common.records import FileRecords, claims_folder
 from dra_common.simulate import SimulatedHost, Simulator, find_profile, list_profiles
 from dra_common.testing.bench import Bell, FakeClaims
+from dra_common.vocabulary import Term
 from gpu_driver.__main__ import DEFINITION
 from gpu_driver.config import KIND as CLAIM
 from gpu_driver.driver import NAME, GpuDriver
 from gpu_driver.policy import KIND, GpuMatch, GpuPolicy, GpuRule, GpuSriovPolicy
 from gpu_driver.products import PRODUCTS
 from gpu_driver.simulation import SIMULATION, GpuDetails
-from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, COUNTERS, TAINTS, Term
+from gpu_driver.vocabulary import ATTRIBUTES, CAPACITIES, COUNTERS, TAINTS
 
 _UID = "6f1d2c0a-8b7e-4c55-9d21-3f0a4b5c6d7e"
 _BOOT = "11111111-2222-4333-8444-555555555555"

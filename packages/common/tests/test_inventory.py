@@ -478,6 +478,33 @@ def test_an_unhealthy_device_without_an_effect_has_no_taint() -> None:
     assert snapshot.devices == (Device("a", {"health": "Unhealthy"}),)
 
 
+def test_what_only_who_watches_knows_is_laid_over_what_is_published() -> None:
+    doctor = Doctor()
+    doctor.says = {"a": DeviceHealth(attributes={"serial": "AM50016138", "uuid": "01P0"})}
+    inventory = Inventory(DRIVER, doctor)
+    snapshot = inventory.update(Published((Device("a", {"serial": "", "model": "Gaudi2"}),)), NOTHING)
+    assert snapshot is not None
+    (device,) = snapshot.devices
+    assert device.attributes == {
+        "serial": "AM50016138",
+        "uuid": "01P0",
+        "model": "Gaudi2",
+        "health": "Unknown",
+    }
+
+
+@pytest.mark.parametrize("state", HealthState)
+def test_an_older_form_of_health_follows_it_where_there_is_one(state: HealthState) -> None:
+    doctor = Doctor()
+    doctor.says = {name: DeviceHealth(state) for name in "ab"}
+    inventory = Inventory(DRIVER, doctor)
+    snapshot = inventory.update(Published((Device("a", {"healthy": True}), Device("b"))), NOTHING)
+    assert snapshot is not None
+    first, second = (device.attributes for device in snapshot.devices)
+    assert first == {"healthy": state is not HealthState.UNHEALTHY, "health": str(state)}
+    assert second == {"health": str(state)}
+
+
 def test_memory_that_only_who_watches_knows_is_a_capacity() -> None:
     doctor = Doctor()
     known = Capacity(Quantity.mebibytes(0))

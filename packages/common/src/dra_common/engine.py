@@ -95,7 +95,7 @@ class Engine(Generic[H]):
                     self.locks.forget_claim(ref.uid)
 
     def _answer_again(self, record: ClaimRecord, ref: ClaimRef) -> tuple[PreparedDevice, ...]:
-        _annotate(dict.fromkeys(device.device for device in record.answer))
+        _annotate(device.device for device in record.answer)
         self.lifecycle.keep(record)
         self.lifecycle.name(record, ref)
         _log.info("already prepared: answered from its record")

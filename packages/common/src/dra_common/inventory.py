@@ -14,6 +14,7 @@ from dra_common.model import (
     CounterSet,
     Device,
     DeviceHealth,
+    HealthState,
     Quantity,
     Snapshot,
     Taint,
@@ -38,6 +39,8 @@ UNHEALTHY = "unhealthy"
 
 MEMORY = "memory"
 """The capacity of every accelerator with local memory."""
+_OLDER = "healthy"
+"""What some drivers said before they had the attribute ``health``: where it is published, it follows that."""
 
 Taints = Mapping[str, tuple[Taint, ...]]
 """Device name -> taints that come from elsewhere than the driver's discovery."""
@@ -290,7 +293,9 @@ def _tainted(device: Device, extra: tuple[Taint, ...]) -> Device:
 
 
 def _diagnosed(driver: str, device: Device, health: DeviceHealth) -> Device:
-    said = replace(device, attributes={**device.attributes, **health.attributes, "health": str(health.state)})
+    older = {_OLDER: health.state is not HealthState.UNHEALTHY} if _OLDER in device.attributes else {}
+    told = {**device.attributes, **health.attributes, **older, "health": str(health.state)}
+    said = replace(device, attributes=told)
     # Of a device that is shared each claim would get all of a capacity without a policy: the driver's to say.
     if health.memory and MEMORY not in device.capacity and not device.allow_multiple_allocations:
         memory = Capacity(Quantity.mebibytes(health.memory // 2**20))

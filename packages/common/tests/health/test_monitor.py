@@ -206,6 +206,16 @@ def test_memory_is_what_any_source_knows_of_the_device_itself(two: Source) -> No
     assert {name: health.memory for name, health in found.items()} == {"a": None, "b": 2**30, "vf": None}
 
 
+def test_attributes_are_what_sources_know_of_the_device_itself(one: Source, two: Source) -> None:
+    names = {"b": ("0000:03:00.0",), "vf": ("0000:03:00.1", "0000:03:00.0")}
+    monitor = HealthMonitor([one, two], policy=lambda _: Policy(), names=lambda device: names.get(device, ()))
+    one.said = Report(attributes={"b": {"serial": "1"}})
+    two.said = Report(attributes={"0000:03:00.0": {"uuid": "2"}})
+    found = monitor.diagnose(["a", "b", "vf"], NOBODY)
+    told = {name: health.attributes for name, health in found.items()}
+    assert told == {"a": {}, "b": {"serial": "1", "uuid": "2"}, "vf": {}}
+
+
 @pytest.mark.parametrize("optional", [True, False])
 def test_a_source_that_stays_away_is_told_to_the_cluster_once(
     two: Source, told: Notebook, monkeypatch: pytest.MonkeyPatch, *, optional: bool

@@ -5,57 +5,16 @@ Nothing at run time reads it. Tests hold it against what is published of every s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from dra_common.inventory import absent_taint, cordoned_taint, denied_taint, shared_taint
 from dra_common.model import TaintEffect
 from dra_common.taints import busy_taint, revert_failed_taint
+from dra_common.vocabulary import TaintTerm, Term
 
 from gpu_driver.counters import VFS
 from gpu_driver.device import NO_CARD, UNBOUND_TAINT, UNEXPECTED_DRIVER_TAINT, UNHEALTHY_TAINT
 from gpu_driver.driver import NAME
 from gpu_driver.modes import MODE
 from gpu_driver.sharing import CLIENTS
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """An attribute, a capacity or a counter.
-
-    Args:
-        name: as published; without a domain it belongs to the driver's, ``gpu.intel.com``.
-        kind: the field of the API that holds the value; capacities and counters are quantities.
-        meaning: one sentence or two, for somebody who writes a selector.
-        absent: when it is left out; empty = it is always there.
-    """
-
-    name: str
-    kind: Literal["string", "bool", "int", "version", "quantity"]
-    meaning: str
-    absent: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TaintTerm:
-    """A taint.
-
-    Args:
-        key: its key.
-        effect: its effect.
-        meaning: what is wrong with the device.
-        value: what its value says; empty = it has none.
-        other: an effect that it may have, too; None = it always has the same.
-        ends: what takes it away.
-    """
-
-    key: str
-    effect: TaintEffect
-    meaning: str
-    ends: str
-    value: str = ""
-    other: TaintEffect | None = None
-
 
 _NO_XE = "`xe` is not bound, or the GPU did not start"
 _NO_ANSWER = "`xe` is not bound, or does not tell it to this process"
