@@ -52,6 +52,8 @@ class Machine:
         turn: held by whoever changes the machine; who has to wait lets others have it.
 
     Attributes:
+        root: the machine's folder. A kernel driver may keep folders of its own there, beside the three trees: what a
+            library answers on such a machine. They are there from ``load`` on; nothing else removes them.
         drivers: loaded kernel drivers by name, in the order in which they are asked.
         functions: present PCI functions by address.
         stores: what writes to attributes do, by path.
@@ -72,6 +74,7 @@ class Machine:
         turn: threading.Condition | None = None,
     ) -> None:
         self.profile = profile
+        self.root = root
         self.hub = hub
         self._node_major = node_major
         self._node_minors: dict[str, int] = {}
