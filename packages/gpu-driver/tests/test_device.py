@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 
 import pytest
 from dra_common.model import Capacity, Quantity, Taint, TaintEffect, Version
-from dra_common.pci import address, device_name, is_bdf, split_name
 from gpu_driver.device import Gpu, describe, to_device
 from gpu_driver.products import product
 from gpu_driver.queries import Cores
-from hypothesis import given
-from hypothesis import strategies as st
 
 FLEX = Gpu(
     "0000:4d:00.0",
@@ -30,48 +26,6 @@ FLEX = Gpu(
     numa_node=0,
     memory_mib=16288,
 )
-
-
-# --------------------------------------------------------------------------- names
-
-
-def test_the_name_of_a_device() -> None:
-    assert device_name("0000:03:00.0", "0x56c0") == "0000-03-00-0-0x56c0"
-    assert len(FLEX.name) == 19
-    assert split_name("0000-03-00-0-0x56c0") == ("0000:03:00.0", "0x56c0")
-
-
-@given(
-    st.integers(0, 0xFFFFF),
-    st.integers(0, 255),
-    st.integers(0, 31),
-    st.integers(0, 7),
-    st.integers(0, 0xFFFF),
-)
-def test_a_name_can_be_split_again(domain: int, bus: int, device: int, function: int, device_id: int) -> None:
-    bdf = f"{domain:04x}:{bus:02x}:{device:02x}.{function}"
-    name = device_name(bdf, f"0x{device_id:04x}")
-    assert split_name(name) == (bdf, f"0x{device_id:04x}")
-    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
-    assert address(bdf) == (domain, bus, device, function)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", "card0", "0000-03-00-0", "0000-03-00-0-56c0", "0000-03-00-8-0x56c0", "0000-03-00-0-0x56C0",
-     "0000:03:00.0-0x56c0", "0000-03-20-0-0x56c0", "0000-03-00-0-0x56c0-vf4", "0000-03-00-0-0x56c0\n", "../../etc"],
-)  # fmt: skip
-def test_what_is_not_a_name_of_ours(name: str) -> None:
-    assert split_name(name) is None
-
-
-@pytest.mark.parametrize(
-    "text", ["", "0000:03:00", "0000:03:00.8", "0000:03:20.0", "03:00.0", "0000:03:00.0 ", "x"]
-)
-def test_what_is_not_an_address(text: str) -> None:
-    assert not is_bdf(text)
-    with pytest.raises(ValueError, match="not a PCI address"):
-        address(text)
 
 
 # --------------------------------------------------------------------------- attributes

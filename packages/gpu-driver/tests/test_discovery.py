@@ -11,9 +11,10 @@ from dra_common.host import FileTree
 from dra_common.ports import DeviceQuery, Host
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
-from gpu_trees import Answers, SysTree, TreeHost, not_published
+from gpu_trees import SysTree, not_published
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trees import Answers, TreeHost
 
 PF, VF0, VF1, SECOND = "0000:4d:00.0", "0000:4d:00.1", "0000:4d:00.2", "0000:b3:00.0"
 

@@ -14,7 +14,8 @@ from gpu_driver.discovery import discover
 from gpu_driver.health import GpuHealth
 from gpu_driver.queries import QUERIES
 from gpu_machines import hand, machines
-from gpu_trees import SysTree, TreeHost, xe_blob
+from gpu_trees import SysTree, xe_blob
+from trees import TreeHost
 
 BDF = "0000:9a:00.0"
 FINE = Finding("kernel", Severity.OK)

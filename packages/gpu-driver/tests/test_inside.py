@@ -10,7 +10,8 @@ from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
 from gpu_driver.inside import Insides
 from gpu_driver.queries import Cores
-from gpu_trees import MIB, SysTree, TreeHost, firmware_blob, topology_blob
+from gpu_trees import MIB, SysTree, firmware_blob, topology_blob
+from trees import TreeHost
 
 B60 = "0000:9a:00.0"
 NODE = "dri/renderD129"

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from dra_common.errors import HostError, HostNotFound
 from dra_common.pci import Facts, first, number
-from gpu_driver.mei import MeiIndex
-from gpu_trees import SysTree
+from trees import Tree
 
 BDF = "0000:03:00.0"
 CARD = re.compile(r"card[0-9]{1,6}", re.ASCII)
 
 
-def facts_of(tree: SysTree) -> tuple[Facts, list[str]]:
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+def facts_of(tree: Tree) -> tuple[Facts, list[str]]:
     notes: list[str] = []
     return Facts(tree.host, BDF, notes.append), notes
 
@@ -41,17 +46,19 @@ def test_first_matches_whole_names_and_counts_numbers(names: tuple[str, ...], ex
     assert first(names, CARD) == expected
 
 
-def test_what_is_absent_is_unknown_without_a_word(tree: SysTree) -> None:
-    tree.gpu(BDF, "0x56c0")
+def test_what_is_absent_is_unknown_without_a_word(tree: Tree) -> None:
+    tree.function(BDF, numa_node="0")
     facts, notes = facts_of(tree)
     assert (facts.text("absent"), facts.number("absent")) == (None, None)
     assert (facts.link("driver", "drivers"), facts.children("drm")) == ("", ())
     assert notes == []
 
 
-def test_what_vanishes_while_it_is_read_is_absent(tree: SysTree) -> None:
-    folder = tree.gpu(BDF, "0x56c0")
-    tree.bind(BDF, "i915", card=1, render=128)
+def test_what_vanishes_while_it_is_read_is_absent(tree: Tree) -> None:
+    folder = tree.function(BDF, numa_node="0")
+    tree.bind(BDF, "i915")
+    for name in ("card1", "renderD128"):
+        tree.file(f"{folder}/drm/{name}/dev", "226:1\n")
     facts, notes = facts_of(tree)
     (tree.root / folder / "numa_node").unlink()
     (tree.root / folder / "driver").unlink()
@@ -61,7 +68,7 @@ def test_what_vanishes_while_it_is_read_is_absent(tree: SysTree) -> None:
     assert notes == []
 
 
-def test_a_folder_that_vanished_is_an_error(tree: SysTree) -> None:
+def test_a_folder_that_vanished_is_an_error(tree: Tree) -> None:
     with pytest.raises(HostNotFound):
         facts_of(tree)
     tree.file(f"sys/bus/pci/devices/{BDF}", "a file\n")
@@ -69,31 +76,13 @@ def test_a_folder_that_vanished_is_an_error(tree: SysTree) -> None:
         facts_of(tree)
 
 
-def test_facts_that_are_there(tree: SysTree) -> None:
-    tree.gpu(BDF, "0x56c0", numa_node=" 1 ")
-    tree.bind(BDF, "i915", card=1, render=128)
+def test_facts_that_are_there(tree: Tree) -> None:
+    folder = tree.function(BDF, numa_node=" 1 ")
+    tree.bind(BDF, "i915")
+    for name in ("card1", "renderD128"):
+        tree.file(f"{folder}/drm/{name}/dev", "226:1\n")
     facts, notes = facts_of(tree)
     assert facts.number("numa_node") == 1
     assert facts.link("driver", "drivers") == "i915"
     assert facts.children("drm") == ("card1", "renderD128")
     assert notes == []
-
-
-def test_the_mei_index_takes_children_only_and_reads_once(tree: SysTree) -> None:
-    for name, place in {
-        "mei3": "a/0000:03:00.0/x/mei3",
-        "mei12": "a/0000:03:00.0/y/mei12",
-        "mei0": "a/0000:03:00.01/mei0",
-    }.items():
-        tree.file(f"sys/devices/{place}/dev", "")
-        tree.to(f"sys/class/mei/{name}", f"sys/devices/{place}")
-    index = MeiIndex(tree.host)
-    assert index.below("devices/a/0000:03:00.0") == ("mei3", "mei12")
-    (tree.root / "sys/class/mei/mei3").unlink()
-    assert index.below("devices/a/0000:03:00.0") == ("mei3", "mei12")
-    assert MeiIndex(tree.host).below("devices/a/0000:03:00.0") == ("mei12",)
-    assert index.below("devices/b") == ()
-
-
-def test_no_mei_class_is_no_mei(tree: SysTree) -> None:
-    assert MeiIndex(tree.host).below("devices/a") == ()
