@@ -28,8 +28,6 @@ _SENSORS = {
 class Habanalabs(KernelDriver):
     """Mainline: Gaudi and Gaudi2, without their networks; the module does not tell a version."""
 
-    numbers = staticmethod(nodes.mainline)
-
     def __init__(self, key: str = "habanalabs") -> None:
         super().__init__("habanalabs", key=key)
 
@@ -57,7 +55,7 @@ class Habanalabs(KernelDriver):
             if details_of(function).layout == "accel":
                 attributes.add(machine, function, function.folder, board)
             return
-        devices = nodes.add(machine, function, self.numbers)
+        devices = nodes.add(machine, function)
         attributes.add(machine, function, devices.folder, board, self.more())
         _add_hwmon(machine, function, board)
         self.connect(machine, function, board, devices.index)
@@ -73,8 +71,6 @@ class Habanalabs(KernelDriver):
 
 class HabanalabsOutOfTree(Habanalabs):
     """Out-of-tree: all generations with their networks; the module tells its version."""
-
-    numbers = staticmethod(nodes.out_of_tree)
 
     def __init__(self) -> None:
         super().__init__("habanalabs-oot")

@@ -8,12 +8,13 @@ layout            device of computing                  its attributes
 ``habanalabs``    ``devices/virtual/habanalabs/hlN``   right below that
 ================  ===================================  =======================================
 
-The control device has no parent in any of them, so there is no link ``device`` in its folder.
+The first is what the kernel's accelerators give to mainline and to out-of-tree modules alike; without them the module
+has one major for both devices, two numbers each. The control device has no parent in any of them, so there is no link
+``device`` in its folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dra_common.simulate import VIRTUAL, Function, Machine
@@ -23,23 +24,10 @@ from gaudi_driver.simulation.details import details_of
 ACCEL_MAJOR = 261
 """Of the kernel's accelerators (``drm_accel.h``)."""
 _OWN_MAJOR = 508
-"""One of those that Linux gives to whoever asks for any."""
+"""One of those that Linux gives to whoever asks for any, as the module does for itself."""
 
 Numbers = tuple[int, int]
 """Major and minor."""
-
-Pair = tuple[Numbers, Numbers]
-"""Those of the device of computing and of the control device."""
-
-
-def mainline(index: int) -> Pair:
-    """The accelerators' major; the control devices have another one for themselves."""
-    return (ACCEL_MAJOR, index), (_OWN_MAJOR, index)
-
-
-def out_of_tree(index: int) -> Pair:
-    """One major for both, which the kernel gives when the module is loaded."""
-    return (_OWN_MAJOR, 2 * index), (_OWN_MAJOR, 2 * index + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +38,18 @@ class Devices:
     folder: str
 
 
-def add(machine: Machine, function: Function, numbers: Callable[[int], Pair]) -> Devices:
+def add(machine: Machine, function: Function) -> Devices:
     """Add both devices and their nodes, as the layout of the profile says."""
     details = details_of(function)
     index, layout = machine.allocate("accel", details.index or 0, owner=function), details.layout
-    dev, control = numbers(index) if layout == "accel" else out_of_tree(index)
-    if layout == "habanalabs":
-        folder = _add(machine, function, "habanalabs", f"hl{index}", dev)
-        _add(machine, function, "habanalabs", f"hl_controlD{index}", control)
-        return Devices(index, folder)
-    if layout == "virtual":
-        folder = f"{_add(machine, function, 'accel', f'accel{index}', dev)}/device"
-    else:
-        _add(machine, function, "accel", f"accel{index}", dev, function.folder)
-        folder = function.folder
-    _add(machine, function, "accel", f"accel_controlD{index}", control)
-    return Devices(index, folder)
+    if layout == "accel":
+        _add(machine, function, "accel", f"accel{index}", (ACCEL_MAJOR, index), function.folder)
+        _add(machine, function, "accel", f"accel_controlD{index}", (_OWN_MAJOR, index))
+        return Devices(index, function.folder)
+    subsystem, prefix = ("accel", "accel") if layout == "virtual" else ("habanalabs", "hl")
+    folder = _add(machine, function, subsystem, f"{prefix}{index}", (_OWN_MAJOR, 2 * index))
+    _add(machine, function, subsystem, f"{prefix}_controlD{index}", (_OWN_MAJOR, 2 * index + 1))
+    return Devices(index, f"{folder}/device" if layout == "virtual" else folder)
 
 
 def _add(
