@@ -23,7 +23,7 @@ help:
 	@echo "make cluster    the same Kubernetes with a shell to play in, as root; ends with make cluster-down"
 	@echo "make lint       ruff, mypy, import contracts, stale generated files"
 	@echo "make format     let ruff rewrite what it can"
-	@echo "make image      the container image as dist/intel-gpu-driver.tar, without a registry; as root"
+	@echo "make image      a driver's container image as dist/intel-gpu-driver.tar, without a registry; as root; DRIVER=gaudi-driver"
 	@echo "make protos     generate the gRPC stubs again"
 	@echo "make clean      remove .venv, .hatch and caches"
 
@@ -100,7 +100,7 @@ format:
 
 image:
 	@tools/prepare.sh
-	@$(HATCH) run python tools/build_image.py $(ARGS)
+	@$(HATCH) run python tools/build_image.py $(addprefix --driver=,$(DRIVER)) $(ARGS)
 
 protos:
 	@tools/prepare.sh

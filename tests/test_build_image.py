@@ -54,9 +54,24 @@ def test_a_step_that_fails_is_one_line_and_leaves_no_file(
     assert not output.exists()
 
 
+@pytest.mark.parametrize("driver", ["gpu-driver", "gaudi-driver"])
+def test_each_driver_has_an_image_of_its_name(driver: str) -> None:
+    options = build_image.parse([f"--driver={driver}"])
+    assert options.tag == f"localhost/intel-{driver}:dev"
+    assert options.output == ROOT / f"dist/intel-{driver}.tar"
+
+
+def test_a_driver_that_is_not_there_is_refused_with_those_that_are(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        build_image.parse(["--driver=other-driver"])
+    assert "choose from gaudi-driver, gpu-driver" in capfd.readouterr().err.replace("'", "")
+
+
 def test_the_containerfile_copies_only_what_the_build_may_see() -> None:
     """What .dockerignore hides cannot be copied."""
-    text = (ROOT / "deployments/gpu-driver/Containerfile").read_text()
+    text = (ROOT / "deployments/Containerfile").read_text()
     copied = [
         line.split()[1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line
     ]

@@ -1,8 +1,9 @@
-"""Builds a driver's image from its Containerfile, with a base that is made here: no registry is asked for an image.
+"""Builds a driver's image from the Containerfile, with a base that is made here: no registry is asked for an image.
 
     python tools/build_image.py                          dist/intel-gpu-driver.tar, localhost/intel-gpu-driver:dev
+    python tools/build_image.py --driver gaudi-driver    dist/intel-gaudi-driver.tar, localhost/intel-gaudi-driver:dev
     python tools/build_image.py --base debian:12-slim    from an image that buildah can pull
-    make image                                           the same, in the environment of the checkout
+    make image DRIVER=gaudi-driver                       the same, in the environment of the checkout
 
 The base is Debian or Ubuntu, of the release that this machine has, from its package archive. What comes out is one
 tar file in the OCI image layout, for `ctr images import`, `podman load` or `skopeo copy oci-archive:`. Needs root,
@@ -36,7 +37,7 @@ STORE = ROOT / ".image"
 SCRATCH = STORE / "scratch"
 RUN = STORE / "run"
 _NEEDED = ("buildah", "mmdebstrap")
-_DISTRIBUTION = {"gpu-driver": "intel-gpu-driver"}
+_DRIVERS = sorted(path.name for path in (ROOT / "packages").glob("*-driver"))
 _EXCLUDED = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
 
 
@@ -88,12 +89,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--driver", default="gpu-driver", choices=sorted(_DISTRIBUTION))
+    parser.add_argument("--driver", default="gpu-driver", choices=_DRIVERS)
     parser.add_argument("--base", default="", help="image to start from; by default one is made")
     parser.add_argument("--tag", default="", help="the image's name; by default localhost/intel-<driver>:dev")
     parser.add_argument("--output", type=Path, help="the tar file; by default dist/intel-<driver>.tar")
     options = parser.parse_args(arguments)
-    name = _DISTRIBUTION[options.driver]
+    name = f"intel-{options.driver}"
     options.tag = options.tag or f"localhost/{name}:dev"
     options.output = (options.output or ROOT / "dist" / f"{name}.tar").absolute()
     return options
@@ -131,9 +132,9 @@ def _remove_unfinished() -> None:
 
 
 def _build(driver: str, tag: str, base: str) -> None:
-    folder = ROOT / "deployments" / driver
     arguments = {
         "BASE": base or _local_base(),
+        "DRIVER": driver,
         "COMMON_VERSION": _version("common"),
         "DRIVER_VERSION": _version(driver),
         "REVISION": _say("git", "rev-parse", "HEAD"),
@@ -145,7 +146,7 @@ def _build(driver: str, tag: str, base: str) -> None:
         "--timestamp=0",
         *_pip_settings(),
         *(f"--build-arg={name}={value}" for name, value in arguments.items()),
-        f"--file={folder / 'Containerfile'}",
+        f"--file={ROOT / 'deployments/Containerfile'}",
         f"--tag={tag}",
         str(ROOT),
     )

@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 from docs_markdown import table
-from dra_common.policy import schema
-from gpu_driver.policy import KIND
+from dra_common.policy import PolicyKind, schema
 
 CHARTS = Path(__file__).resolve().parent.parent / "deployments"
 
@@ -44,21 +43,21 @@ def values(chart: Path) -> list[Value]:
     ]
 
 
-def gpu_values() -> str:
-    """Return the table of the GPU driver's chart."""
+def values_table(driver: str) -> str:
+    """Return the table of a driver's chart."""
     rows = [
         (f"`{value.name}`", _kind(value.schema), f"`{_compact(value.default)}`", value.meaning)
-        for value in values(CHARTS / "gpu-driver/chart")
+        for value in values(CHARTS / driver / "chart")
     ]
     return table(("value", "type", "default", "meaning"), rows)
 
 
-def with_gpu_config(page: str) -> str:
-    """Return the schema of the GPU chart's values with what the driver's configuration file may hold."""
+def with_config(page: str, kind: PolicyKind) -> str:
+    """Return the schema of a chart's values with what the driver's configuration file may hold."""
     head, last, _ = page.partition(_CONFIG)
     if not last:
         raise ValueError(f"the schema has no last definition {_CONFIG.strip()}")
-    text = json.dumps(_value_schema(schema(KIND)), indent=2).replace("\n", "\n    ")
+    text = json.dumps(_value_schema(schema(kind)), indent=2).replace("\n", "\n    ")
     return f"{head}{last}{text}\n  }}\n}}\n"
 
 

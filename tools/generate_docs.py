@@ -23,7 +23,10 @@ import docs_scenarios
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
+DRIVERS = (docs_gpu.GPU,)
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
+    **{name: make for driver in DRIVERS for name, make in driver.sections().items()},
     "control-operations": docs_common.control_operations,
     "driver-protocol": docs_common.driver_protocol,
     "error-tree": docs_common.error_tree,
@@ -31,17 +34,8 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "event-reasons": docs_common.event_reasons,
     "fakes": docs_common.fakes,
     "garbage": docs_common.garbage_rules,
-    "gpu-attributes": docs_gpu.attributes,
-    "gpu-capacities": docs_gpu.capacities,
-    "gpu-chart-values": docs_chart.gpu_values,
-    "gpu-claim-config": docs_gpu.claim_fields,
-    "gpu-config": docs_gpu.config_fields,
     "gpu-counters": docs_gpu.counters,
-    "gpu-commands": docs_gpu.commands,
-    "gpu-details": docs_gpu.details,
     "gpu-families": docs_gpu.families,
-    "gpu-profiles": docs_gpu.profiles,
-    "gpu-taints": docs_gpu.taints,
     "ignored-options": docs_common.ignored_options,
     "kernel-behaviour": docs_common.kernel_behaviour,
     "layers": docs_common.layers,
@@ -57,10 +51,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
 }
 
 FILES: Mapping[str, Callable[[str], str]] = {
-    "docs/user/gpu-claim-config.schema.json": lambda _: docs_gpu.claim_schema(),
-    "docs/user/gpu-driver-config.schema.json": lambda _: docs_gpu.config_schema(),
-    "deployments/gpu-driver/chart/templates/claims.yaml": lambda _: docs_gpu.claims_policy(),
-    "deployments/gpu-driver/chart/values.schema.json": docs_chart.with_gpu_config,
+    path: make for driver in DRIVERS for path, make in driver.files().items()
 }
 """Files that are generated, or end so; path below the root -> what makes it of what is there."""
 

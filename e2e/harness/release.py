@@ -19,7 +19,7 @@ READY = "120s"
 INPUTS = (
     "packages/common",
     "packages/gpu-driver",
-    "deployments/gpu-driver/Containerfile",
+    "deployments/Containerfile",
     "tools/build_image.py",
 )
 UNUSED = {"tests", "__pycache__", ".hypothesis"}
