@@ -13,7 +13,8 @@ from dra_common.pci import Bus, Setting, look
 from dra_common.simulate import SimulatedHost
 from dra_common.testing.allocator import Allocation
 from dra_common.testing.node import SimulatedNode
-from gpu_nodes import machine_only, put_status, spec
+from driver_nodes import put_status
+from gpu_nodes import machine_only, spec
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 B60_BDF, PARENT = "0000:9a:00.0", "0000-9a-00-0"

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from dra_common.simulate import Simulator, find_profile
 from dra_common.testing.cdi import resolve
+from driver_nodes import host_paths
 from gpu_driver.simulation import SIMULATION
-from gpu_nodes import NODE, gpu_cli, host_paths
+from gpu_nodes import NODE, gpu_cli
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITTEN_DOWN = sorted(set(SIMULATION.profiles) - {"large"})  # nobody would read 72 devices

@@ -31,6 +31,7 @@ from dra_common.simulate import SimulatedHost, Simulator, find_profile
 from dra_common.slices import ServerFeatures, to_slices
 from dra_common.testing.allocator import Allocation, Allocator, Unsatisfiable
 from dra_common.testing.apiserver import FakeApiServer
+from driver_nodes import short_folder
 from gpu_driver.__main__ import DEFINITION
 from gpu_driver.config import GpuConfig
 from gpu_driver.device import Gpu, Surroundings
@@ -39,7 +40,7 @@ from gpu_driver.policy import KIND, GpuMatch, GpuPolicy, GpuRule
 from gpu_driver.products import product
 from gpu_driver.sharing import Portion, Sharing
 from gpu_driver.simulation import SIMULATION
-from gpu_nodes import running, short_folder
+from gpu_nodes import running
 from gpu_trees import configured
 from pages import DOCS, PAGES, ROOT, Block, blocks, fits, messages
 from pydantic import BaseModel

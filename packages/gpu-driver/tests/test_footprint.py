@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 from dra_common.testing.node import SimulatedNode
-from gpu_nodes import NAME, allocated, names, short_folder
+from driver_nodes import names, short_folder
+from gpu_nodes import NAME, allocated
 
 MOST_MIB = 80
 """Resident size. Measured 69 MiB on CPython 3.11, 28 of them pages of files that processes share. One typed API of the

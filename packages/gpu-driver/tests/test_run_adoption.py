@@ -17,19 +17,8 @@ import pytest
 from dra_common.model import ClaimRef
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import (
-    NAME,
-    NODE,
-    allocated,
-    assert_no_surprise,
-    control,
-    gpu_cli,
-    host_paths,
-    is_alive,
-    lines,
-    machine_only,
-    refusal,
-)
+from driver_nodes import assert_no_surprise, host_paths, is_alive, lines, reboot, refusal
+from gpu_nodes import NAME, NODE, allocated, gpu_cli, machine_only
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 VFIO = "0000-22-00-0-0x56c0"
@@ -170,9 +159,7 @@ def test_after_a_reboot_the_same_ids_mean_the_nodes_of_that_boot(node: Simulated
     before = node.prepare(work)
     paths = host_paths(node.resolve(before).device_nodes)
     node.stop_driver()
-    control(node, "reboot")
-    for file in node.cdi.iterdir():
-        file.unlink()
+    reboot(node)
     node.start_driver()
     assert node.prepare(work) == before
     after = host_paths(node.resolve(before).device_nodes)

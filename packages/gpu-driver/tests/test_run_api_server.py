@@ -10,18 +10,8 @@ from dra_common.model import ClaimRef
 from dra_common.testing.kubelet import FakeKubelet
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import (
-    NAME,
-    NODE,
-    allocated,
-    is_alive,
-    json_lines,
-    lines,
-    machine_only,
-    names,
-    refusal,
-    running,
-)
+from driver_nodes import is_alive, json_lines, lines, names, refusal
+from gpu_nodes import NAME, NODE, allocated, machine_only, running
 
 CLAIM_GETS = "/resourceclaims/"
 SLICES = "/resourceslices"

@@ -13,17 +13,8 @@ from dra_common.testing.killer import Killer
 from dra_common.testing.mortal import Orders
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import (
-    allocated,
-    assert_no_surprise,
-    control,
-    machine_only,
-    put_status,
-    running,
-    taints,
-    virtual_machine,
-    write,
-)
+from driver_nodes import assert_no_surprise, put_status, reboot, taints, virtual_machine, write
+from gpu_nodes import allocated, machine_only, running
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 FLEX_BDF, B60_BDF = "0000:4d:00.0", "0000:9a:00.0"
@@ -308,9 +299,7 @@ def test_after_a_reboot_the_claim_gets_its_gpu_through_vfio_again(node: Simulate
     ref = vfio(node, "vm", FLEX)
     answer = node.prepare(ref)
     node.kill_driver()
-    control(node, "reboot")
-    for file in node.cdi.iterdir():
-        file.unlink()
+    reboot(node)
     node.start_driver()
     assert bound(node, FLEX_BDF) == ("i915", "(null)")
     assert node.prepare(ref) == answer

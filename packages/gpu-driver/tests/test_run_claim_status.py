@@ -6,7 +6,8 @@ from typing import Any
 
 from dra_common.model import ClaimRef
 from dra_common.testing.node import SimulatedNode
-from gpu_nodes import NAME, NODE, allocated, assert_no_surprise, names, refusal, running
+from driver_nodes import assert_no_surprise, names, refusal
+from gpu_nodes import NAME, NODE, allocated, running
 
 
 def told(node: SimulatedNode, ref: ClaimRef) -> list[dict[str, Any]]:

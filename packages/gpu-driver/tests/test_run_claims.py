@@ -10,20 +10,8 @@ import pytest
 from dra_common.model import ClaimRef
 from dra_common.testing.allocator import Allocation
 from dra_common.testing.node import SimulatedNode
-from gpu_nodes import (
-    NAME,
-    NODE,
-    allocated,
-    by_address,
-    host_paths,
-    is_alive,
-    json_lines,
-    lines,
-    put_status,
-    refusal,
-    running,
-    spec,
-)
+from driver_nodes import host_paths, is_alive, json_lines, lines, put_status, refusal
+from gpu_nodes import NAME, NODE, allocated, by_address, running, spec
 
 FREE, UNBOUND, VFIO, UNKNOWN, DEAD = (
     "0000-20-00-0-0xe211",

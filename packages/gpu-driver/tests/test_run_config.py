@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import by_address, gpu_cli, lines, machine_only, names, taints
+from driver_nodes import lines, names, taints
+from gpu_nodes import by_address, gpu_cli, machine_only
 
 FLEX, ARC = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 HEAD = "apiVersion: config.gpu.intel.com/v1alpha1\nkind: GpuDriverConfig\n"

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.node import SimulatedNode
-from gpu_nodes import NAME, allocated, assert_no_surprise, gpu_cli, machine_only, names, running, spec, taints
+from driver_nodes import assert_no_surprise, names, taints
+from gpu_nodes import NAME, allocated, gpu_cli, machine_only, running, spec
 from modes_world import B60, FLEX, claim, config, divisible
 
 ANY = {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": NAME}}]}}

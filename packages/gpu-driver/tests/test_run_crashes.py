@@ -15,7 +15,8 @@ from dra_common.model import ClaimRef, PreparedDevice
 from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import NAME, allocated, assert_no_surprise, control, names, refusal, running
+from driver_nodes import assert_no_surprise, names, reboot, refusal
+from gpu_nodes import NAME, allocated, running
 
 T = TypeVar("T")
 
@@ -224,9 +225,7 @@ def test_after_a_reboot_the_answer_is_the_same_and_the_cdi_files_are_back(node: 
     answer = node.prepare(ref)
     before = record_of(node, ref)
     node.kill_driver()
-    control(node, "reboot")
-    for file in node.cdi.iterdir():
-        file.unlink()  # /var/run is a tmpfs
+    reboot(node)
     node.start_driver()
     assert node.prepare(ref) == answer
     edits = node.resolve(answer)

@@ -9,7 +9,8 @@ import pytest
 from dra_common.model import ClaimRef
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import allocated, assert_no_surprise, control, json_lines, names, refusal, running
+from driver_nodes import assert_no_surprise, json_lines, names, reboot, refusal
+from gpu_nodes import allocated, running
 
 OFTEN = ("--gc-seconds=1", "--logging-format=json")
 
@@ -66,19 +67,13 @@ def test_a_claim_deleted_by_force_is_told_once_and_kept_until_the_kubelet_unprep
     assert node.leftovers() == []
 
 
-def rebooted(node: SimulatedNode) -> None:
-    node.kill_driver()
-    control(node, "reboot")
-    for file in node.cdi.iterdir():
-        file.unlink()  # /var/run is a tmpfs
-
-
 def test_after_a_reboot_a_claim_that_was_deleted_meanwhile_frees_its_device(node: SimulatedNode) -> None:
     device = names(node)[0]
     gone, kept = allocated(node, "gone", device), allocated(node, "kept", names(node)[1])
     for ref in (gone, kept):
         node.prepare(ref)
-    rebooted(node)
+    node.kill_driver()
+    reboot(node)
     node.delete_claim(gone)
     node.start_driver(*OFTEN)
     wait_until(
@@ -100,7 +95,8 @@ def test_without_the_api_servers_definite_word_nothing_is_removed(
     device = names(node)[0]
     ref = allocated(node, "gone", device)
     node.prepare(ref)
-    rebooted(node)
+    node.kill_driver()
+    reboot(node)
     node.delete_claim(ref)
     fault = node.api.faults.add(method="GET", path="resourceclaims", status=mood)
     node.start_driver(*OFTEN)

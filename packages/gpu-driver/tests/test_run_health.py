@@ -12,18 +12,9 @@ from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.kubelet import SeenHealth
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
+from driver_nodes import assert_no_surprise, control, is_alive, short_folder, write
 from fake_xpumd import FakeXpumd, device
-from gpu_nodes import (
-    NAME,
-    NODE,
-    assert_no_surprise,
-    by_address,
-    control,
-    is_alive,
-    running,
-    short_folder,
-    write,
-)
+from gpu_nodes import NAME, NODE, by_address, running
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 FLEX_BDF, B60_BDF = "0000:4d:00.0", "0000:9a:00.0"

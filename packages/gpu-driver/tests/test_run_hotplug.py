@@ -9,21 +9,18 @@ from typing import Any
 import pytest
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import (
-    allocated,
+from driver_nodes import (
     assert_no_surprise,
     control,
-    gpu_cli,
     host_paths,
     is_alive,
     lines,
-    machine_only,
     names,
     refusal,
-    running,
     taints,
     write,
 )
+from gpu_nodes import allocated, gpu_cli, machine_only, running
 from modes_world import configure
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from dra_common.testing.node import SimulatedNode
-from gpu_nodes import NAME, NODE, allocated, names, running
+from driver_nodes import names
+from gpu_nodes import NAME, NODE, allocated, running
 
 IN_CONTAINER = "/var/run/kubernetes.io/dra-device-attributes"
 

@@ -30,7 +30,8 @@ from dra_common.telemetry import (
 )
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import NAME, NODE, allocated, is_alive, lines, machine_only, names, refusal, running
+from driver_nodes import is_alive, lines, names, refusal
+from gpu_nodes import NAME, NODE, allocated, machine_only, running
 from prometheus_client.parser import text_string_to_metric_families
 
 ON = "--http-endpoint=127.0.0.1:0"

@@ -13,17 +13,8 @@ from dra_common.testing.killer import Killer
 from dra_common.testing.mortal import Orders
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import (
-    allocated,
-    assert_no_surprise,
-    by_address,
-    control,
-    machine_only,
-    names,
-    put_status,
-    virtual_machine,
-    write,
-)
+from driver_nodes import assert_no_surprise, names, put_status, reboot, virtual_machine, write
+from gpu_nodes import allocated, by_address, machine_only
 from modes_world import (
     B60,
     B60_BDF,
@@ -245,9 +236,7 @@ def test_after_a_reboot_a_claim_gets_its_share_again(node: SimulatedNode) -> Non
     ref = claim(node, "one", "vf2")
     answer = node.prepare(ref)
     node.kill_driver()
-    control(node, "reboot")
-    for file in node.cdi.iterdir():
-        file.unlink()
+    reboot(node)
     node.start_driver(config(node.root))
     assert state(node) == FOUND
     assert node.prepare(ref) == answer

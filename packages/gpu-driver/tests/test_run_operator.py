@@ -16,7 +16,8 @@ import pytest
 from dra_common.model import ClaimRef
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import allocated, assert_no_surprise, gpu_cli, names, refusal, running
+from driver_nodes import assert_no_surprise, names, refusal
+from gpu_nodes import allocated, gpu_cli, running
 from modes_world import configure
 
 

@@ -10,17 +10,9 @@ from typing import Any
 import pytest
 from dra_common.testing.allocator import Allocation
 from dra_common.testing.node import SimulatedNode
+from driver_nodes import assert_no_surprise, host_paths, refusal
 from gpu_driver.simulation import SIMULATION
-from gpu_nodes import (
-    NODE,
-    allocated,
-    assert_no_surprise,
-    by_address,
-    gpu_cli,
-    host_paths,
-    refusal,
-    running,
-)
+from gpu_nodes import NODE, allocated, by_address, gpu_cli, running
 
 KNOWN_TROUBLE = {
     # This machine is made of trouble: a GPU that did not start, two that keep their memory to themselves.

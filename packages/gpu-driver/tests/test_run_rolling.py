@@ -18,7 +18,8 @@ from dra_common.testing.instance import Instance
 from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import NAME, allocated, machine_only, names
+from driver_nodes import names
+from gpu_nodes import NAME, allocated, machine_only
 
 T = TypeVar("T")
 

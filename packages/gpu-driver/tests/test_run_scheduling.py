@@ -12,7 +12,8 @@ from dra_common.testing.killer import Killer
 from dra_common.testing.mortal import Orders
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import assert_no_surprise, control, gpu_cli, machine_only, write
+from driver_nodes import assert_no_surprise, reboot, write
+from gpu_nodes import gpu_cli, machine_only
 from modes_world import B60, B60_BDF, FOUND, claim, config, devices, divisible, machine, make_class, state
 
 POLICY = (
@@ -111,9 +112,7 @@ def test_after_a_reboot_the_profile_is_set_again(node: SimulatedNode) -> None:
     ref = claim(node, "one", "vf2")
     answer = node.prepare(ref)
     node.kill_driver()
-    control(node, "reboot")
-    for file in node.cdi.iterdir():
-        file.unlink()
+    reboot(node)
     node.start_driver(config(node.root, POLICY))
     assert scheduled(node, "exec_quantum_ms") == ["0"] * 8
     assert node.prepare(ref) == answer

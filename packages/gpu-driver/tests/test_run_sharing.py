@@ -11,7 +11,8 @@ from dra_common.model import ClaimRef
 from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import allocated, gpu_cli, lines, machine_only, put_status, taints
+from driver_nodes import lines, put_status, taints
+from gpu_nodes import allocated, gpu_cli, machine_only
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 HEAD = "apiVersion: config.gpu.intel.com/v1alpha1\nkind: GpuDriverConfig\n"

@@ -11,16 +11,8 @@ from collections.abc import Iterator
 import pytest
 from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from gpu_nodes import (
-    NAME,
-    allocated,
-    gpu_cli,
-    is_alive,
-    lines,
-    machine_only,
-    names,
-    short_folder,
-)
+from driver_nodes import is_alive, lines, names, short_folder
+from gpu_nodes import NAME, allocated, gpu_cli, machine_only
 
 
 @pytest.fixture(scope="module")

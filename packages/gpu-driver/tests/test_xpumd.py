@@ -13,11 +13,11 @@ from dra_common.model import Finding, Severity
 from dra_common.pacing import Backoff
 from dra_common.ports import Report
 from dra_common.testing.waiting import wait_until
+from driver_nodes import short_folder
 from fake_xpumd import GIB, FakeXpumd, device
 from gpu_driver.xpumd import XpumdSource
 from gpu_driver.xpumd._generated import xpumd_deviceinfo_pb2 as pb
 from gpu_driver.xpumd.source import read
-from gpu_nodes import short_folder
 
 BDF = "0000:03:00.0"
 OK = ("core", pb.OK, "", "")
