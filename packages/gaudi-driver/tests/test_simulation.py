@@ -17,6 +17,12 @@ from gaudi_machines import Boot, folder, hand, machines, write_profile
 
 FIRST = "0000:43:00.0"
 DRIVER = "bus/pci/drivers/habanalabs"
+READ_ONLY = {
+    *("armcp_kernel_ver", "armcp_ver", "cpucp_kernel_ver", "cpucp_ver", "fw_os_ver", "preboot_btl_ver"),
+    *("cpld_ver", "fuse_ver", "thermal_ver", "uboot_ver", "vrm_ver", "eeprom"),
+    *("status", "module_id", "pci_addr", "parent_device", "device_type", "security_enabled"),
+    *("clk_cur_freq_mhz", "hard_reset_cnt"),
+}
 
 
 @pytest.fixture
@@ -161,6 +167,18 @@ def test_attributes_of_a_gaudi2(shipped: Boot) -> None:
     ]
 
 
+def test_every_attribute_is_there_with_the_kernels_permissions(boot: Boot, tmp_path: Path) -> None:
+    host = boot(write_profile(tmp_path, "layout: virtual"))
+    place = folder(host) / "sys/devices/virtual/accel/accel0/device"
+    written = {"clk_max_freq_mhz", "hard_reset", "max_power"}
+    assert {path.name for path in place.iterdir()} == READ_ONLY | written
+    for path in place.iterdir():
+        taken = path.name in written
+        code = refused(host, f"{path.relative_to(folder(host) / 'sys')}", "x")
+        assert code == (errno.EINVAL if taken else errno.EACCES), path.name
+    assert (place / "hard_reset").stat().st_mode & 0o444 == 0
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -286,6 +304,7 @@ def test_layout_before_there_were_accelerators(boot: Boot, tmp_path: Path) -> No
     place = "class/habanalabs/hl0"
     assert read_all(host, place, "dev", "pci_addr", "module_id") == ["508:0", FIRST, "6"]
     assert host.sysfs.read("class/habanalabs/hl_controlD0/dev") == "508:1"
+    assert host.sysfs.read(f"{place}/infineon_ver") == "0x10"
     assert not host.sysfs.exists(f"{place}/device")
     assert not host.sysfs.exists("class/accel")
     assert (host.devfs.exists("hl0"), host.devfs.exists("hl_controlD0")) == (True, True)

@@ -72,6 +72,8 @@ def _texts(function: Function, board: Board) -> Mapping[str, str]:
         "cpld_ver": "0x0000000d",
         "fuse_ver": "01P0-HL2080A0-15-TF8A81",
         "thermal_ver": "",
+        # Kernels before 6.3 call it after the maker.
+        "infineon_ver" if details.layout == "habanalabs" else "vrm_ver": "0x10",
         **firmware(board, details.firmware),
     }
 
