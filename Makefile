@@ -47,7 +47,7 @@ fuzz:
 		$(if $(JSON),--json) $(ARGS)
 
 test:
-	@tools/prepare.sh --umockdev
+	@tools/prepare.sh --tests
 	@$(HATCH) run tools/test.sh $(ARGS)
 
 test-all:

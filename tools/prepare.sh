@@ -1,8 +1,9 @@
 #!/bin/sh
 # Make everything a Makefile target needs, and say in a line what is being made. Nothing to make = silence and well under a second.
 #
-#   tools/prepare.sh [--umockdev] [ENVIRONMENT [PYTHON]]
+#   tools/prepare.sh [--tests] [ENVIRONMENT [PYTHON]]
 #
+# --tests: also what only tests need, umockdev and a C compiler.
 # ENVIRONMENT is a hatch environment (default: default), PYTHON the interpreter it is made from (default: the newest of 3.11-3.13).
 # System packages are installed when this runs as root and apt-get is there; else the line that cures it is printed.
 set -eu
@@ -84,16 +85,17 @@ check_libudev() {
     apt_install libudev1 || say "libudev.so.1 is missing, hot-plug will not work. Cure: sudo apt-get install -y libudev1"
 }
 
-# Where it cannot be installed, tools/test.sh says what that means.
-check_umockdev() {
+# Where they cannot be installed, tools/test.sh says what that means, and the tests that compile something.
+check_test_tools() {
     command -v umockdev-wrapper >/dev/null || apt_install umockdev || true
+    command -v cc >/dev/null || apt_install gcc libc6-dev || true
 }
 
-umockdev=
-[ "${1-}" != --umockdev ] || { umockdev=1 && shift; }
+tests=
+[ "${1-}" != --tests ] || { tests=1 && shift; }
 check_versions
 find_python
 make_venv
 make_environment "${1-default}" "${2-$python}"
 check_libudev
-[ -z "$umockdev" ] || check_umockdev
+[ -z "$tests" ] || check_test_tools

@@ -7,11 +7,11 @@ summary=
 
 pythons=$(tools/pythons.sh)
 # None: prepare installs one or says what is missing.
-[ -n "$pythons" ] || { tools/prepare.sh --umockdev && pythons=$(tools/pythons.sh); }
+[ -n "$pythons" ] || { tools/prepare.sh --tests && pythons=$(tools/pythons.sh); }
 
 while read -r version python <&3; do
     echo "== CPython $version ($python)"
-    tools/prepare.sh --umockdev "test.py$version" "$python"
+    tools/prepare.sh --tests "test.py$version" "$python"
     if .venv/bin/hatch run "test.py$version:tools/test.sh" "$@"; then
         summary="$summary $version: ok."
     else
