@@ -288,6 +288,10 @@ static int next(struct registered *one, unsigned long long *mask)
 
 	if (!file)
 		return 0;
+	fseek(file, 0, SEEK_END);
+	/* A shorter file is another one. */
+	if (ftell(file) < one->read)
+		one->read = 0;
 	fseek(file, one->read, SEEK_SET);
 	while (!found && fgets(said, sizeof(said), file) && strchr(said, '\n')) {
 		one->read = ftell(file);

@@ -69,6 +69,16 @@ def test_an_event_that_was_registered_comes_once(begun: Library, hlml: HlmlFolde
     begun.event_set_free(events)
 
 
+def test_events_that_begin_anew_are_not_missed(begun: Library, hlml: HlmlFolder) -> None:
+    for _ in range(3):
+        hlml.event(BDF, 4)
+    events = begun.event_set_create()
+    begun.device_register_events(begun.device_get_handle_by_pci_bus_id(BDF), CRITICAL, events)
+    (hlml.folder / "devices" / BDF / "events").unlink()
+    hlml.event(BDF, CRITICAL)
+    assert begun.event_set_wait(events, 60_000).mask == CRITICAL
+
+
 def test_another_process_can_make_an_event(begun: Library, hlml: HlmlFolder) -> None:
     events = begun.event_set_create()
     begun.device_register_events(begun.device_get_handle_by_pci_bus_id(BDF), CRITICAL, events)
@@ -219,7 +229,9 @@ def test_without_a_compiler_a_test_fails_and_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(pytest.fail.Exception, match=r"there is no cc\. Cure: apt-get install -y gcc libc6-dev"):
+    with pytest.raises(
+        pytest.fail.Exception, match=r"there is no cc\. Cure: apt-get install -y gcc libc6-dev"
+    ):
         compile_library(tmp_path)
 
 

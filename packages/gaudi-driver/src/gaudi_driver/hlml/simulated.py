@@ -197,6 +197,8 @@ class SimulatedLibrary:
     def _next(self, events: _Set) -> Occurrence | None:
         for bdf, registered in events.devices.items():
             text = self._events(bdf)
+            # A shorter file is another one.
+            registered.read = registered.read if registered.read <= len(text) else 0
             while (end := text.find("\n", registered.read)) >= 0:
                 mask, registered.read = int(text[registered.read : end] or "0"), end + 1
                 if mask & registered.mask:
