@@ -47,27 +47,35 @@ def test_everything_that_the_kernel_tells(tree: GaudiTree) -> None:
         numa_node=0,
         pcie_root="pci0000:42",
         group="gaudi2-0",
+        attributes=f"bus/pci/devices/{ONE}",
     )
     assert problems(tree) == ()
 
 
-def test_older_kernels_have_other_nodes(tree: GaudiTree) -> None:
-    tree.gaudi(ONE)
-    tree.start(ONE, index=2, module=0, layout="habanalabs")
-    gaudi = found(tree)
-    assert (gaudi.index, gaudi.compute, gaudi.control) == (2, "hl2", "hl_controlD2")
-
-
-@pytest.mark.parametrize(("layout", "node"), [("accel", "accel/accel4"), ("habanalabs", "hl4")])
-def test_nodes_that_only_virtual_devices_tell_of(tree: GaudiTree, layout: str, node: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "nodes"),
+    [
+        ("accel/accel{}/device", ("accel/accel4", "accel/accel_controlD4")),
+        ("habanalabs/hl{}", ("hl4", "hl_controlD4")),
+    ],
+)
+def test_older_kernels_tell_of_it_by_virtual_devices(
+    tree: GaudiTree, place: str, nodes: tuple[str, str]
+) -> None:
     tree.gaudi(ONE)
     tree.bind(ONE, "habanalabs")
     for number, bdf in ((1, "0000:19:00.0"), (4, ONE)):
-        name = f"{'accel' if layout == 'accel' else 'hl'}{number}"
-        tree.file(f"sys/devices/virtual/{layout}/{name}/device/pci_addr", f"{bdf}\n")
-    tree.file(f"sys/devices/virtual/{layout}/{layout}_controlD4/dev", "508:4\n")
+        folder = f"sys/devices/virtual/{place.format(number)}"
+        texts = {"pci_addr": bdf, "module_id": f"{number}", "status": "Operational", "device_type": "GAUDI"}
+        for name, text in texts.items():
+            tree.file(f"{folder}/{name}", f"{text}\n")
+    assert (found(tree).compute, found(tree).control) == (nodes[0], "")
+    tree.file(f"dev/{nodes[1]}", "")
     gaudi = found(tree)
-    assert (gaudi.index, gaudi.compute, gaudi.control) == (4, node, "")
+    assert (gaudi.index, gaudi.compute, gaudi.control) == (4, *nodes)
+    assert (gaudi.module_id, gaudi.status, gaudi.device_type) == (4, "Operational", "GAUDI")
+    assert gaudi.attributes == f"devices/virtual/{place.format(4)}"
+    assert problems(tree) == ()
 
 
 @pytest.mark.parametrize("device", [*PRODUCTS, "0x2000"])
@@ -95,7 +103,7 @@ def test_a_device_that_starts_has_no_node_yet_which_is_no_problem(tree: GaudiTre
     assert line.startswith(f"{ONE}: bound to habanalabs, but it has no device node")
 
 
-@pytest.mark.parametrize("text", ["x", "4096", ""])
+@pytest.mark.parametrize("text", ["x", "4096"])
 def test_a_place_that_makes_no_sense_is_unknown_and_told(tree: GaudiTree, text: str) -> None:
     folder = tree.gaudi(ONE)
     tree.start(ONE, index=0, module=0)

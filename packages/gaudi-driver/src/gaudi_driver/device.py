@@ -50,6 +50,7 @@ class Gaudi:
         numa_node: None = the machine does not say.
         pcie_root: ``pci0000:42``; empty = unknown.
         group: the fully connected group that it belongs to; empty = none, or unknown.
+        attributes: the folder below sysfs in which its kernel driver tells of it; empty = none.
         network_file: whether the host has a file that says how its ports are set (``gaudinet.json``).
     """
 
@@ -70,6 +71,7 @@ class Gaudi:
     numa_node: int | None = None
     pcie_root: str = ""
     group: str = ""
+    attributes: str = ""
     network_file: bool = False
 
     @property

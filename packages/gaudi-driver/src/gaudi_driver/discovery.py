@@ -1,8 +1,7 @@
 """Finding Gaudis in sysfs: bound to the kernel driver habanalabs, to another one, or to nothing.
 
-Sources: the ABI document sysfs-driver-habanalabs, ``drivers/accel/habanalabs/common/sysfs.c``. Device nodes are in the
-class ``accel`` since Linux 6.3; before that, and with older modules built beside the kernel, in the class
-``habanalabs``. Their number, the place on the board and the order of addresses have nothing to do with one another.
+Sources: the ABI document sysfs-driver-habanalabs, ``drivers/accel/habanalabs/common/sysfs.c``. The number of the device
+nodes, the place on the board and the order of addresses have nothing to do with one another.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from dra_common.driver import Discovery
-from dra_common.errors import HostError
-from dra_common.pci import Facts, Scan, first
+from dra_common.errors import HostError, HostNotFound
+from dra_common.pci import Facts, Scan, first, number
 from dra_common.pci.place import pcie_root
 from dra_common.pci.version import driver_version
 from dra_common.ports import Host
 
 from gaudi_driver.device import DRIVER, Gaudi
+from gaudi_driver.nodes import Place, find
 from gaudi_driver.products import product
 from gaudi_driver.topology import with_groups
 
@@ -30,26 +30,7 @@ _ACCELERATOR = ("0x1200",)
 _UVERBS = re.compile(r"uverbs[0-9]{1,6}", re.ASCII)
 _FIRMWARE = re.compile(r"hl-[a-z0-9]+-([0-9]{1,5})\.([0-9]{1,5})\.([0-9]{1,5})", re.ASCII)
 """As the texts of firmware versions have it: ``… hl-gaudi2-1.12.1-fw-46.0.5-sec-6 …``."""
-_DIGITS = re.compile(r"[0-9]+$", re.ASCII)
 _LAST_MODULE = 255
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """How a kernel names the nodes: the folder below the device, which is the folder below devfs, too."""
-
-    folder: str
-    compute: re.Pattern[str]
-    control: str
-
-    def control_of(self, index: str) -> str:
-        return f"{self.control}{index}"
-
-
-_LAYOUTS = (
-    _Layout("accel", re.compile(r"accel[0-9]{1,6}", re.ASCII), "accel/accel_controlD"),
-    _Layout("habanalabs", re.compile(r"hl[0-9]{1,6}", re.ASCII), "hl_controlD"),
-)
 
 
 def discover(
@@ -86,17 +67,17 @@ class _Look:
             numa_node=facts.number("numa_node"),
         )
         if gaudi.driver == DRIVER:
-            gaudi = _with_nodes(_with_state(gaudi, facts), facts)
-        if not self.whole:
-            return gaudi
-        if gaudi.driver == DRIVER:
-            gaudi = replace(
-                gaudi,
-                driver_version=self._version(),
-                firmware_version=_firmware(facts),
-                external_ports=_ports(facts),
-            )
-        return replace(gaudi, pcie_root=pcie_root(real_path, facts))
+            place = find(facts)
+            said = _Said(facts, place.attributes)
+            gaudi = _with_nodes(_with_state(gaudi, said), place, facts)
+            if self.whole:
+                gaudi = replace(
+                    gaudi,
+                    driver_version=self._version(),
+                    firmware_version=_firmware(said),
+                    external_ports=_ports(facts),
+                )
+        return replace(gaudi, pcie_root=pcie_root(real_path, facts)) if self.whole else gaudi
 
     def _version(self) -> str:
         if DRIVER not in self._versions:
@@ -104,64 +85,63 @@ class _Look:
         return self._versions[DRIVER]
 
 
-def _with_state(gaudi: Gaudi, facts: Facts) -> Gaudi:
-    """Read what the kernel driver says; while it starts or resets the device, some of it is not there."""
-    module = facts.number("module_id")
-    if module is not None and module > _LAST_MODULE:
-        facts.note(f"module_id holds {module}, which is no place on a board")
-        module = None
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """The attributes that the kernel driver makes; while it starts or resets the device, some are not there."""
+
+    facts: Facts
+    folder: str
+
+    def text(self, name: str) -> str:
+        """Return one, empty if it is not there or cannot be read."""
+        if not self.folder:
+            return ""
+        try:
+            return self.facts.host.sysfs.read(f"{self.folder}/{name}").strip()
+        except HostNotFound:
+            return ""
+        except HostError as error:
+            self.facts.note(error.message)
+            return ""
+
+    def module(self) -> int | None:
+        """Return the place on the board."""
+        text = self.text("module_id")
+        value = number(text)
+        if text and (value is None or value > _LAST_MODULE):
+            self.facts.note(f"module_id holds {text[:40]!r}, which is no place on a board")
+            return None
+        return value
+
+
+def _with_state(gaudi: Gaudi, said: _Said) -> Gaudi:
     return replace(
         gaudi,
-        module_id=module,
-        device_type=facts.text("device_type") or "",
-        status=facts.text("status") or "",
+        attributes=said.folder,
+        module_id=said.module(),
+        device_type=said.text("device_type"),
+        status=said.text("status"),
     )
 
 
-def _with_nodes(gaudi: Gaudi, facts: Facts) -> Gaudi:
-    uverbs = first(facts.children("infiniband_verbs"), _UVERBS)
-    gaudi = replace(gaudi, uverbs=f"infiniband/{uverbs}" if uverbs else "")
-    for layout in _LAYOUTS:
-        if name := first(facts.children(layout.folder), layout.compute):
-            return _numbered(gaudi, layout, name, facts.host)
-    for layout in _LAYOUTS:
-        if name := _virtual(facts, layout):
-            return _numbered(gaudi, layout, name, facts.host)
-    if gaudi.status.lower() != "in device creation":
+def _with_nodes(gaudi: Gaudi, place: Place, facts: Facts) -> Gaudi:
+    if not place.nodes.compute and gaudi.status.lower() != "in device creation":
         facts.note(
             f"bound to {DRIVER}, but it has no device node: see the kernel log for why it did not start"
         )
-    return gaudi
+    uverbs = first(facts.children("infiniband_verbs"), _UVERBS)
+    return replace(
+        gaudi,
+        index=place.nodes.index,
+        compute=place.nodes.compute,
+        control=place.nodes.control,
+        uverbs=f"infiniband/{uverbs}" if uverbs else "",
+    )
 
 
-def _numbered(gaudi: Gaudi, layout: _Layout, name: str, host: Host) -> Gaudi:
-    match = _DIGITS.search(name)
-    number = match[0] if match else ""
-    compute = f"accel/{name}" if layout.folder == "accel" else name
-    control = layout.control_of(number)
-    there = host.devfs.exists(control)
-    return replace(gaudi, index=int(number), compute=compute, control=control if there else "")
-
-
-def _virtual(facts: Facts, layout: _Layout) -> str:
-    """Return the name that some kernels have only among virtual devices, which say their PCI address themselves."""
-    place = f"devices/virtual/{layout.folder}"
-    try:
-        names = facts.host.sysfs.listdir(place)
-    except HostError:
-        return ""
-    for name in names:
-        if (
-            layout.compute.fullmatch(name)
-            and _text(facts.host, f"{place}/{name}/device/pci_addr") == facts.bdf
-        ):
-            return name
-    return ""
-
-
-def _firmware(facts: Facts) -> str:
+def _firmware(said: _Said) -> str:
     for name in ("fw_os_ver", "preboot_btl_ver", "armcp_kernel_ver", "cpucp_kernel_ver"):
-        if match := _FIRMWARE.search(facts.text(name) or ""):
+        if match := _FIRMWARE.search(said.text(name)):
             return ".".join(str(int(part)) for part in match.groups())
     return ""
 
@@ -171,10 +151,3 @@ def _ports(facts: Facts) -> int | None:
     if "net" in facts.entries:
         return len(facts.children("net"))
     return 0 if "infiniband" in facts.entries else None
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.sysfs.read(path).strip()
-    except HostError:
-        return ""

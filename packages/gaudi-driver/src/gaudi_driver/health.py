@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from dra_common.errors import HostNotFound
 from dra_common.model import Finding, Severity, TaintEffect
-from dra_common.pci import PCI_DEVICES
 from dra_common.ports import Host
 
 from gaudi_driver.device import DRIVER, Gaudi
@@ -55,10 +54,10 @@ class GaudiHealth:
 
     def signs(self, hardware: Gaudi, host: Host) -> tuple[Finding, ...]:
         """Return what its kernel driver says of it; nothing without that. Raises HostError if it cannot be told."""
-        if hardware.driver != DRIVER:
+        if hardware.driver != DRIVER or not hardware.attributes:
             return ()
         try:
-            status = host.sysfs.read(f"{PCI_DEVICES}/{hardware.bdf}/status").strip()
+            status = host.sysfs.read(f"{hardware.attributes}/status").strip()
         except HostNotFound:
             return ()
         state = status.lower()
