@@ -9,6 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import gaudi_driver.__main__
+import gpu_driver.__main__
 import jsonschema
 import pytest
 import yaml
@@ -16,14 +18,14 @@ from dra_common.cli import create
 from dra_common.definition import Definition
 from dra_common.settings import Settings
 from dra_common.slices import parse_features
-from gpu_driver.__main__ import DEFINITION
 from typer.main import get_command
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = ROOT / "deployments/library/chart"
 CHARTS = sorted(set(ROOT.glob("deployments/*/chart")) - {LIBRARY})
 GPU = ROOT / "deployments/gpu-driver/chart"
-DEFINITIONS = {GPU: DEFINITION}
+GAUDI = ROOT / "deployments/gaudi-driver/chart"
+DEFINITIONS = {GPU: gpu_driver.__main__.DEFINITION, GAUDI: gaudi_driver.__main__.DEFINITION}
 sys.path.insert(0, str(ROOT / "tools"))
 
 import admission  # noqa: E402 - scripts beside the others in tools/

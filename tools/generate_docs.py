@@ -18,12 +18,13 @@ from pathlib import Path
 
 import docs_chart
 import docs_common
+import docs_gaudi
 import docs_gpu
 import docs_scenarios
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
-DRIVERS = (docs_gpu.GPU,)
+DRIVERS = (docs_gpu.GPU, docs_gaudi.GAUDI)
 
 SECTIONS: Mapping[str, Callable[[], str]] = {
     **{name: make for driver in DRIVERS for name, make in driver.sections().items()},

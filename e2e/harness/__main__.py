@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import daemon
 from harness.checks import check_machine, install_missing
 from harness.errors import HarnessError
-from harness.release import build_image
+from harness.release import PRODUCTS, build_image
 from harness.settings import DEFAULT_MINOR, OUTPUT, Settings, minors, switches
 from harness.tools import cache_folder, tools
 
@@ -57,8 +57,9 @@ def build(options: argparse.Namespace) -> int:
 
 
 def image(_: argparse.Namespace) -> int:
-    """Build the driver's image if it is not there."""
-    say(f"the driver's image is {build_image()}.")
+    """Build the drivers' images if they are not there."""
+    for product in PRODUCTS:
+        say(f"the image of {product.package} is {build_image(product)}.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The GPU driver on a simulated machine: what it publishes and keeps, and everything that a test does to it."""
+"""A driver on a simulated machine: what it publishes and keeps, and everything that a test does to it."""
 
 import json
 import socket
@@ -10,10 +10,10 @@ from harness.api import Json
 from harness.cluster import Cluster
 from harness.errors import HarnessError
 from harness.node import SERVICE
-from harness.release import Release
+from harness.release import GPU, Product, Release
 from harness.waiting import wait_for
 
-DRIVER = "gpu.intel.com"
+DRIVER = GPU.driver
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 PLUGINS = "/var/lib/kubelet/plugins"
 CDI = "/var/run/cdi"
@@ -25,8 +25,8 @@ GRACE = 30.0
 class Driver(Release):
     """One release of the chart, on one machine after the other."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(cluster)
+    def __init__(self, cluster: Cluster, product: Product = GPU) -> None:
+        super().__init__(cluster, product)
         self.profile = ""
 
     def move_to(self, profile: str) -> None:
@@ -36,7 +36,7 @@ class Driver(Release):
             self._values = (
                 f"simulatedDevices.profile={profile}",
                 "enableDRAExtendedResources=true",
-                "migrationClasses={i915,xe}",
+                f"migrationClasses={{{self.product.migration}}}",
             )
             self.install(*self._values)
             self.profile = profile
@@ -61,7 +61,7 @@ class Driver(Release):
 
     def slices(self) -> list[Json]:
         """Read the driver's ResourceSlices."""
-        return self.cluster.api.items(SLICES, fieldSelector=f"spec.driver={DRIVER}")
+        return self.cluster.api.items(SLICES, fieldSelector=f"spec.driver={self.product.driver}")
 
     def devices(self) -> dict[str, Json]:
         """Read the published devices by name."""
@@ -71,7 +71,7 @@ class Driver(Release):
 
     def has_extended_resources(self) -> bool:
         """Whether the API server keeps the name of an extended resource in a DeviceClass: not without its gate."""
-        found = self.cluster.api.get(f"/apis/resource.k8s.io/v1/deviceclasses/{DRIVER}")
+        found = self.cluster.api.get(f"/apis/resource.k8s.io/v1/deviceclasses/{self.product.driver}")
         return "extendedResourceName" in found["spec"]
 
     def wait_published(self, timeout: float = READY) -> list[Json]:
@@ -82,7 +82,7 @@ class Driver(Release):
             whole = found and found[0]["spec"]["pool"]["resourceSliceCount"] == len(found)
             return found if whole and self.devices() else []
 
-        return wait_for(complete, f"ResourceSlices of {DRIVER}", timeout)
+        return wait_for(complete, f"ResourceSlices of {self.product.driver}", timeout)
 
     def pod(self) -> Json:
         """Read the driver's pod. Raises ``HarnessError`` if it is not the only one."""
@@ -119,17 +119,17 @@ class Driver(Release):
 
     def specs(self, uid: str = "") -> list[Path]:
         """Name the CDI files of a claim, or of all claims."""
-        return sorted(self.cluster.path(CDI).glob(f"intel.com-*{uid}.json"))
+        return sorted(self.cluster.path(CDI).glob(f"intel.com-{self.product.name}*{uid}.json"))
 
     @property
     def data(self) -> Path:
         """The driver's folder on the node."""
-        return self.cluster.path(f"{PLUGINS}/{DRIVER}")
+        return self.cluster.path(f"{PLUGINS}/{self.product.driver}")
 
     @property
     def machine(self) -> Path:
         """Folder of the simulated machine on the node."""
-        return self.cluster.path(f"{PLUGINS}/{DRIVER}-simulated")
+        return self.cluster.path(f"{PLUGINS}/{self.product.driver}-simulated")
 
     def wait_idle(self, timeout: float = 30) -> None:
         """Wait until no claim has anything on the node."""
@@ -171,7 +171,7 @@ class Driver(Release):
 
         The kernel lists the driver's end of each in the network namespace of who connected, with the socket's path.
         """
-        established, sockets = "03", f"{PLUGINS}/{DRIVER}/"
+        established, sockets = "03", f"{PLUGINS}/{self.product.driver}/"
         rows = self.cluster.path("/proc/1/net/unix").read_text().splitlines()
         fields = [row.split() for row in rows]
         return sum(each[5] == established and each[-1].startswith(sockets) for each in fields[1:])

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api import Json
@@ -12,39 +13,71 @@ from harness.errors import HarnessError
 from harness.settings import CHECKOUT, OUTPUT
 from harness.waiting import wait_for
 
-IMAGE = "localhost/intel-gpu-driver:dev"
-CHART = CHECKOUT / "deployments/gpu-driver/chart"
 READY = "120s"
-# What the image is made of, and what of that is not in it.
-INPUTS = (
-    "packages/common",
-    "packages/gpu-driver",
-    "deployments/Containerfile",
-    "tools/build_image.py",
-)
+# What of the inputs of an image is not in it.
 UNUSED = {"tests", "__pycache__", ".hypothesis"}
 _GONE = 60.0
 
 
-def build_image() -> Path:
-    """Build the GPU driver's image of this checkout unless it is there. Raises ``HarnessError``."""
-    target = OUTPUT / "images" / f"intel-gpu-driver-{_digest()}.tar"
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One driver of this checkout: ``name`` is what all its names have in common; ``migration`` a list of values."""
+
+    name: str
+    migration: str
+
+    @property
+    def driver(self) -> str:
+        """The driver's name in the API."""
+        return f"{self.name}.intel.com"
+
+    @property
+    def package(self) -> str:
+        """The folder of its package and its deployment."""
+        return f"{self.name}-driver"
+
+    @property
+    def image(self) -> str:
+        """The image's name on the node."""
+        return f"localhost/intel-{self.package}:dev"
+
+    @property
+    def chart(self) -> Path:
+        """The chart's folder."""
+        return CHECKOUT / "deployments" / self.package / "chart"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the image is made of."""
+        folders = ("packages/common", f"packages/{self.package}")
+        return (*folders, "deployments/Containerfile", "tools/build_image.py")
+
+
+GPU = Product("gpu", migration="i915,xe")
+GAUDI = Product("gaudi", migration="habana")
+PRODUCTS = (GPU, GAUDI)
+
+
+def build_image(product: Product = GPU) -> Path:
+    """Build a driver's image of this checkout unless it is there. Raises ``HarnessError``."""
+    target = OUTPUT / "images" / f"intel-{product.package}-{_digest(product)}.tar"
     if target.exists():
         return target
-    command = [sys.executable, str(CHECKOUT / "tools/build_image.py"), f"--tag={IMAGE}", f"--output={target}"]
+    options = (f"--driver={product.package}", f"--tag={product.image}", f"--output={target}")
+    command = [sys.executable, str(CHECKOUT / "tools/build_image.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HarnessError(f"the image cannot be built: {done.stderr.strip()[-1000:]}")
     # Those of other checkouts, and what a killed build left of one.
-    for other in set(target.parent.glob("*intel-gpu-driver*")) - {target}:
+    for other in set(target.parent.glob(f"*intel-{product.package}*")) - {target}:
         other.unlink()
     return target
 
 
-def _digest() -> str:
+def _digest(product: Product) -> str:
     """Tell apart what the build reads."""
     found = hashlib.sha256()
-    for start in (CHECKOUT / name for name in INPUTS):
+    for start in (CHECKOUT / name for name in product.inputs):
         for path in [start] if start.is_file() else sorted(start.rglob("*")):
             if path.is_file() and not UNUSED & set(path.relative_to(CHECKOUT).parts):
                 found.update(f"{path.relative_to(CHECKOUT)}\0".encode() + path.read_bytes())
@@ -52,16 +85,17 @@ def _digest() -> str:
 
 
 class Release:
-    """One release of the GPU driver's chart, in a namespace of its own, with simulated devices unless told otherwise.
+    """One release of a driver's chart, in a namespace of its own, with simulated devices unless told otherwise.
 
     ``values`` are written as for ``--set``.
     """
 
-    def __init__(self, cluster: Cluster, name: str = "gpu", namespace: str = "intel-gpu") -> None:
-        self.cluster, self.name, self.namespace = cluster, name, namespace
+    def __init__(self, cluster: Cluster, product: Product = GPU, namespace: str = "") -> None:
+        self.cluster, self.product, self.name = cluster, product, product.name
+        self.namespace = namespace or f"intel-{product.name}"
         self.installed = False
-        self.daemonset = f"{name}-intel-gpu-driver"
-        repository, _, tag = IMAGE.rpartition(":")
+        self.daemonset = f"{self.name}-intel-{product.package}"
+        repository, _, tag = product.image.rpartition(":")
         self._always = (
             f"image.repository={repository}",
             f"image.tag={tag}",
@@ -113,7 +147,7 @@ class Release:
         return self._helm("template", f"--kube-version={version}", *self._sets(values))
 
     def _helm(self, action: str, *arguments: str) -> str:
-        return self.cluster.helm(action, self.name, str(CHART), "-n", self.namespace, *arguments)
+        return self.cluster.helm(action, self.name, str(self.product.chart), "-n", self.namespace, *arguments)
 
     def _sets(self, values: tuple[str, ...]) -> Iterator[str]:
         for value in (*self._always, *values):

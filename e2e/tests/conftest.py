@@ -11,7 +11,7 @@ from harness.driver import Driver
 from harness.dump import dump
 from harness.errors import HarnessError
 from harness.namespace import Namespace
-from harness.release import IMAGE, build_image
+from harness.release import GAUDI, GPU, Product, build_image
 from harness.settings import DEFAULT_MINOR, OUTPUT, Settings, switches
 from harness.tools import Tools, tools
 
@@ -58,14 +58,19 @@ def cluster(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Clus
         del request.config.stash[CLUSTER]
 
 
+def load(cluster: Cluster, product: Product) -> str:
+    """Build a driver's image and give it to the node; its name."""
+    try:
+        cluster.load_image(build_image(product))
+    except HarnessError as error:
+        pytest.exit(f"e2e: {error}", returncode=1)
+    return product.image
+
+
 @pytest.fixture(scope="session")
 def driver_image(cluster: Cluster) -> str:
     """Build the GPU driver's image and give it to the node; its name."""
-    try:
-        cluster.load_image(build_image())
-    except HarnessError as error:
-        pytest.exit(f"e2e: {error}", returncode=1)
-    return IMAGE
+    return load(cluster, GPU)
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +120,21 @@ def gpus(installed: Driver, request: pytest.FixtureRequest) -> Driver:
     installed.move_to(mark.args[0] if mark else "two-gpus")
     installed.wait_idle()
     return installed
+
+
+@pytest.fixture(scope="module")
+def gaudi_driver(cluster: Cluster) -> Iterator[Driver]:
+    """Give the Gaudi driver to one module of tests: those of others want to be alone on the node."""
+    assert load(cluster, GAUDI)
+    driver = Driver(cluster, GAUDI)
+    yield driver
+    driver.leave()
+
+
+@pytest.fixture
+def gaudis(gaudi_driver: Driver, request: pytest.FixtureRequest) -> Driver:
+    """Give the Gaudi driver, idle, on the machine that the mark ``machine`` names, or on a server with eight."""
+    mark = request.node.get_closest_marker("machine")
+    gaudi_driver.move_to(mark.args[0] if mark else "gaudi2-hls")
+    gaudi_driver.wait_idle()
+    return gaudi_driver

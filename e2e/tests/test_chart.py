@@ -8,7 +8,7 @@ from harness.cluster import Cluster, CommandFailed
 from harness.driver import Driver
 from harness.gpu_pods import CLAIMS
 from harness.namespace import Namespace, pod_manifest
-from harness.release import CHART, Release
+from harness.release import GPU, Release
 from harness.waiting import wait_for
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
@@ -45,7 +45,7 @@ def _alone(installed: Driver) -> None:
 
 
 def test_helm_finds_nothing_wrong(cluster: Cluster) -> None:
-    assert "0 chart(s) failed" in cluster.helm("lint", "--strict", str(CHART))
+    assert "0 chart(s) failed" in cluster.helm("lint", "--strict", str(GPU.chart))
 
 
 @pytest.mark.defect(19)
