@@ -52,6 +52,7 @@ from dra_common.reload import Configuration
 from dra_common.settings import Settings
 from dra_common.slicer import Slicer
 from dra_common.stores import cordons_folder, data_folder, open_locks, open_state, turn_file
+from dra_common.taintrules import OldTaintRules
 from dra_common.taints import busy_taints, claim_taints
 from dra_common.takeover import Pause, adopt_claims, wait_for_rivals
 from dra_common.telemetry import (
@@ -115,6 +116,7 @@ class App:
         self, definition: Definition, settings: Settings, version: str = "of unknown version"
     ) -> None:
         self._driver, self._settings = definition.driver, settings
+        self._removes_old_rules = definition.remove_old_taint_rules
         self._configuration = Configuration(
             definition.driver, settings.config, settings.flags, settings.node_name
         )
@@ -160,6 +162,7 @@ class App:
         )
         lifecycle = self._recover(reconciler, pause)
         self._watch_health(slicer, stack)
+        self._look_for_old_rules(stack)
         reconciler.start()
         self._readiness.add_check(reconciler.why_dead)
         stack.callback(slicer.stop)
@@ -262,6 +265,19 @@ class App:
         self._readiness.add_check(monitor.why_dead)
         self._show(HEALTH_SOURCES, monitor.connected)
         self._show(DEVICE_UNHEALTHY, lambda: unhealthy_devices(monitor.board.healths))
+
+    def _look_for_old_rules(self, stack: ExitStack) -> None:
+        if self._removes_old_rules is None:
+            return
+        rules = OldTaintRules(
+            self._api,
+            self._driver.name,
+            self._settings.node_name,
+            remove=self._removes_old_rules,
+            tells=self._telemetry,
+        )
+        stack.callback(rules.stop)
+        rules.start()
 
     def _publish_health(self, slicer: Slicer) -> None:
         snapshot = self._inventory.refresh()

@@ -26,6 +26,8 @@ class Definition:
         simulation: loads profiles and simulated kernel drivers; called only when a simulation is asked for.
         health: what the driver knows of its devices' health; None = nothing.
         health_sources: further sources of health by name, each called only when it is asked for.
+        remove_old_taint_rules: whether DeviceTaintRules of the driver that it replaces are removed; None = that has
+            none.
         health_monitoring: whether the health of devices is watched unless it is said otherwise.
     """
 
@@ -37,3 +39,4 @@ class Definition:
     health: HealthKnowledge[Any] | None = None
     health_sources: Mapping[str, Callable[[Settings], HealthSource]] = field(default_factory=dict)
     health_monitoring: bool = False
+    remove_old_taint_rules: Callable[[], bool] | None = None

@@ -181,6 +181,11 @@ class Reason(Enum):
         "Who watches the devices' health is away for minutes, without --health-monitoring-optional.",
     )
 
+    OLD_TAINT_RULE = (
+        "OldDeviceTaintRule",
+        "A DeviceTaintRule of the driver that this one replaced still taints a device of this node.",
+    )
+
     def __new__(cls, value: str, meaning: str = "") -> Self:
         """Make a member whose value is the reason alone."""
         member = object.__new__(cls)

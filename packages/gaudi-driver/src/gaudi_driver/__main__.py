@@ -32,6 +32,7 @@ DEFINITION = Definition(
     simulation=_simulation,
     health=GaudiHealth(_DRIVER.policy_of),
     health_monitoring=True,
+    remove_old_taint_rules=lambda: _DRIVER.policy.remove_old_taint_rules,
 )
 
 

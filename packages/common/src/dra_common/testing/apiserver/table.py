@@ -39,6 +39,7 @@ def _dra(features: Features) -> tuple[Resource, ...]:
             has_status=True,
             rules=ClaimRules(features),
         ),
+        Resource(dra[0], _taint_rules(features), "devicetaintrules", "DeviceTaintRule", generation=True),
         Resource(
             "events.k8s.io",
             "v1",
@@ -49,3 +50,8 @@ def _dra(features: Features) -> tuple[Resource, ...]:
             rules=EventRules(),
         ),
     )
+
+
+def _taint_rules(features: Features) -> str:
+    """Return the newest version of that kind (KEP-5055)."""
+    return {"1.37": "v1", "1.36": "v1beta2"}.get(features.version, "v1alpha3")
