@@ -13,6 +13,8 @@ from gaudi_driver.health import GaudiHealth
 
 if TYPE_CHECKING:
     # The annotations alone would load the simulated kernel, and YAML, into every driver.
+    from dra_common.ports import HealthSource
+    from dra_common.settings import Settings
     from dra_common.simulate import Simulation
 
 
@@ -20,6 +22,12 @@ def _simulation() -> Simulation:
     from gaudi_driver.simulation import SIMULATION  # noqa: PLC0415 - only for simulated machines
 
     return SIMULATION
+
+
+def _hlml(settings: Settings) -> HealthSource:
+    from gaudi_driver.hlml import open_source  # noqa: PLC0415 - loads ctypes, which most commands do not need
+
+    return open_source(settings, lambda: _DRIVER.policy.health_interval)
 
 
 _DRIVER = GaudiDriver()
@@ -31,6 +39,7 @@ DEFINITION = Definition(
     driver=_DRIVER,
     simulation=_simulation,
     health=GaudiHealth(_DRIVER.policy_of),
+    health_sources={"hlml": _hlml},
     health_monitoring=True,
     remove_old_taint_rules=lambda: _DRIVER.policy.remove_old_taint_rules,
 )
