@@ -98,10 +98,9 @@ true
 {{- end }}
 
 {{- define "gaudi.intel.com.rules" -}}
-{{- if or .Values.removeOldTaintRules (contains `"removeOldTaintRules":true` (toJson .Values.config)) -}}
-# Those that Intel's Go driver has left of this node's devices. RBAC knows no "of your own node".
+{{- $remove := or .Values.removeOldTaintRules (contains `"removeOldTaintRules":true` (toJson .Values.config)) -}}
+# To tell of those that Intel's Go driver has left of this node's devices. RBAC knows no "of your own node".
 - apiGroups: [resource.k8s.io]
   resources: [devicetaintrules]
-  verbs: [list, delete]
-{{- end }}
+  verbs: [list{{ if $remove }}, delete{{ end }}]
 {{- end }}

@@ -110,7 +110,8 @@ class DraService(pb_grpc.DRAPluginServicer):
     def _prepare(self, ref: ClaimRef, deadline: Deadline) -> list[pb.Device]:
         devices = self._claims.prepare(ref, deadline)
         answer = [_device(device) for device in devices]
-        log.info("prepared: %s", ", ".join(device.device for device in devices) or "no device of this driver")
+        names = dict.fromkeys(device.device for device in devices)
+        log.info("prepared: %s", ", ".join(names) or "no device of this driver")
         return answer
 
     def _unprepare(self, ref: ClaimRef, deadline: Deadline) -> None:
