@@ -30,18 +30,18 @@ def scenarios() -> str:
 def defects() -> str:
     """One row for each defect, with the tests that would catch it."""
     found = known.proofs()
-    rows = (
-        (str(number), text, "<br>".join(code(str(proof)) for proof in found.get(number, ())))
-        for number, text in known.DEFECTS.items()
-    )
+    rows = []
+    for number, text in known.DEFECTS.items():
+        tests = (f"{_name(proof.file)}::{proof.test}" for proof in found.get(number, ()))
+        rows.append((str(number), text, "<br>".join(map(code, tests))))
     return table(("", "defect", "tests that would catch it"), rows)
 
 
 def _files(files: set[Path]) -> list[str]:
-    """Names of test modules; those of a driver are named with it."""
-    names = []
-    for file in sorted(files):
-        top, package, *_ = file.relative_to(ROOT).parts
-        drivers = top == "packages" and package != "common"
-        names.append(code(f"{package}: {file.stem}" if drivers else file.stem))
-    return names
+    return [code(_name(file)) for file in sorted(files)]
+
+
+def _name(file: Path) -> str:
+    """Return the name of a test module; those of a driver are named with it."""
+    top, package, *_ = file.relative_to(ROOT).parts
+    return f"{package}: {file.stem}" if top == "packages" and package != "common" else file.stem

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_machines import check_preview
 from dra_common.testing.allocator import Allocation
 from dra_common.testing.node import SimulatedNode
 from driver_nodes import assert_no_surprise, host_paths, refusal
 from gpu_driver.simulation import SIMULATION
-from gpu_nodes import NODE, allocated, by_address, gpu_cli, running
+from gpu_nodes import NODE, allocated, by_address, program, running
 
 KNOWN_TROUBLE = {
     # This machine is made of trouble: a GPU that did not start, two that keep their memory to themselves.
@@ -26,34 +26,15 @@ def node(request: pytest.FixtureRequest) -> Iterator[SimulatedNode]:
         yield node
 
 
-def listed(node: SimulatedNode) -> list[dict[str, Any]]:
-    """What ``devices --json`` says; an independent look at the same machine."""
-    shown = gpu_cli("devices", "--json", f"--simulated-root={node.machine}")
-    assert shown.returncode == 0, shown.stderr
-    found: list[dict[str, Any]] = json.loads(shown.stdout)
-    return found
-
-
 def test_slices_prints_exactly_what_run_publishes(node: SimulatedNode) -> None:
-    shown = gpu_cli("slices", f"--node-name={NODE}", "--kubernetes=1.36", f"--simulated-root={node.machine}")
-    assert shown.returncode == 0, shown.stderr
-    preview = json.loads(shown.stdout)
-    assert (preview["apiVersion"], preview["kind"]) == ("v1", "List")
-    published = sorted(node.slices(), key=lambda item: item["metadata"]["name"])
-    assert [as_text(item["spec"]) for item in preview["items"]] == [
-        as_sent(item["spec"]) for item in published
-    ]
-    for item, stored in zip(preview["items"], published, strict=True):
-        (owner,), (real,) = item["metadata"]["ownerReferences"], stored["metadata"]["ownerReferences"]
-        assert {**owner, "uid": real["uid"]} == real
-        assert stored["metadata"]["name"].startswith(item["metadata"]["generateName"])
+    check_preview(program, node)
 
 
 @pytest.mark.defect(1)
 @pytest.mark.scenario(16, 41, 44)
 def test_from_registration_to_nothing_left(node: SimulatedNode) -> None:
     published = {device["name"]: device for device in node.devices()}
-    found = {device["name"]: device for device in listed(node)}
+    found = {device["name"]: device for device in program.devices(node)}
     assert list(published) == list(found)
     usable = [name for name, device in found.items() if device["hardware"]["usable"]][:12]
     # A claim each, by PCI address, all prepared at the same time.
@@ -80,7 +61,7 @@ def test_from_registration_to_nothing_left(node: SimulatedNode) -> None:
         else:
             assert any("card" in path for path in node.resolve(node.prepare(ref)).device_nodes)
             node.unprepare(ref)
-            (now,) = (device for device in listed(node) if device["name"] == name)
+            (now,) = (device for device in program.devices(node) if device["name"] == name)
             assert now["hardware"]["driver"] == found[name]["hardware"]["driver"]
     node.api.pause()
     for ref, _ in answers.values():
@@ -111,17 +92,3 @@ def expect_container(node: SimulatedNode, gpu: dict[str, Any], edits: Any) -> No
         assert Path(dev, path).exists()
     assert not edits.hooks
     assert not edits.env
-
-
-def as_text(spec: dict[str, Any]) -> str:
-    """One text for what is equal to the API server, which leaves out an empty list."""
-    spec = {field: value for field, value in spec.items() if value != []}
-    return json.dumps(spec, indent=1, sort_keys=True)
-
-
-def as_sent(spec: dict[str, Any]) -> str:
-    """The stored text without what the API server itself adds: the time at which it first saw a taint."""
-    for device in spec.get("devices", ()):
-        for taint in device.get("taints", ()):
-            assert taint.pop("timeAdded")
-    return as_text(spec)
