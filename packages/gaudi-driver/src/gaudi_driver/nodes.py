@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dra_common.errors import HostError
-from dra_common.pci import Facts, first
-from dra_common.ports import Host
+from dra_common.pci import PCI_DEVICES, Facts, first
+from dra_common.ports import Host, Tree
 
 _DIGITS = re.compile(r"[0-9]+$", re.ASCII)
 
@@ -62,19 +62,27 @@ def find(facts: Facts) -> Place:
     for each in _CLASSES:
         if name := first(facts.children(each.name), each.compute):
             return Place(_nodes(facts.host, each, name), here)
-    for each, name, folder in _virtual(facts.host):
-        if _text(facts.host, f"{folder}/pci_addr") == facts.bdf:
-            return Place(_nodes(facts.host, each, name), here or folder)
+    for each, name, folder in _virtual(facts.host.sysfs, facts.bdf):
+        return Place(_nodes(facts.host, each, name), here or folder)
     return Place(attributes=here)
 
 
-def _virtual(host: Host) -> Iterator[tuple[_Class, str, str]]:
-    """Yield class, name and folder of attributes of each virtual device."""
+def attributes_of(sysfs: Tree, bdf: str) -> str:
+    """Return the folder of the attributes alone; empty if there is none."""
+    here = f"{PCI_DEVICES}/{bdf}"
+    if sysfs.exists(f"{here}/status"):
+        return here
+    return next((folder for _, _, folder in _virtual(sysfs, bdf)), "")
+
+
+def _virtual(sysfs: Tree, bdf: str) -> Iterator[tuple[_Class, str, str]]:
+    """Yield class, name and folder of attributes of the virtual device of a function."""
     for each in _CLASSES:
         place = f"devices/virtual/{each.name}"
-        for name in _names(host, place):
-            if each.compute.fullmatch(name):
-                yield from ((each, name, f"{place}/{name}{below}") for below in ("/device", ""))
+        for name in _names(sysfs, place):
+            for folder in (f"{place}/{name}/device", f"{place}/{name}"):
+                if each.compute.fullmatch(name) and _text(sysfs, f"{folder}/pci_addr") == bdf:
+                    yield each, name, folder
 
 
 def _nodes(host: Host, each: _Class, name: str) -> Nodes:
@@ -84,15 +92,15 @@ def _nodes(host: Host, each: _Class, name: str) -> Nodes:
     return Nodes(int(number), f"{each.folder}{name}", control if host.devfs.exists(control) else "")
 
 
-def _names(host: Host, path: str) -> tuple[str, ...]:
+def _names(sysfs: Tree, path: str) -> tuple[str, ...]:
     try:
-        return host.sysfs.listdir(path)
+        return sysfs.listdir(path)
     except HostError:
         return ()
 
 
-def _text(host: Host, path: str) -> str:
+def _text(sysfs: Tree, path: str) -> str:
     try:
-        return host.sysfs.read(path).strip()
+        return sysfs.read(path).strip()
     except HostError:
         return ""

@@ -9,6 +9,7 @@ from dra_common.pci import is_bdf
 from dra_common.ports import Tree
 
 from gaudi_driver.device import DRIVER
+from gaudi_driver.nodes import attributes_of
 
 Resets = Mapping[str, int | None]
 """PCI address of each device that the kernel driver is bound to -> hard resets since then; None = not known."""
@@ -50,4 +51,4 @@ class Machine:
             return None
 
     def _read(self, address: str, name: str) -> str:
-        return self._sysfs.read(f"bus/pci/devices/{address}/{name}")
+        return self._sysfs.read(f"{attributes_of(self._sysfs, address)}/{name}")
