@@ -22,10 +22,10 @@ def claim_of(namespace: Namespace, pod: str, name: str = "gpu") -> Json:
     return namespace.cluster.api.get(namespace.path(CLAIMS, spec.get("resourceClaimName") or made[name]))
 
 
-def allocated(claim: Json) -> list[str]:
-    """Name the GPUs that a claim was allocated."""
+def allocated(claim: Json, driver: str = DRIVER) -> list[str]:
+    """Name the GPUs, or devices of another driver, that a claim was allocated, in this order."""
     results = claim.get("status", {}).get("allocation", {}).get("devices", {}).get("results", [])
-    return [each["device"] for each in results if each["driver"] == DRIVER]
+    return [each["device"] for each in results if each["driver"] == driver]
 
 
 def nodes_of(gpus: Driver, *devices: str) -> set[str]:
@@ -45,9 +45,9 @@ def number(gpus: Driver, node: str) -> tuple[str, str]:
     return str(os.major(device)), str(os.minor(device))
 
 
-def seen(namespace: Namespace, pod: str, container: str = "main") -> set[str]:
-    """Name the device nodes below ``/dev/dri`` of a container."""
-    script = "for each in /dev/dri/*; do [ -c $each ] && echo ${each##*/}; done; true"
+def seen(namespace: Namespace, pod: str, container: str = "main", folder: str = "/dev/dri") -> set[str]:
+    """Name the device nodes below a folder of a container."""
+    script = f"for each in {folder}/*; do [ -c $each ] && echo ${{each##*/}}; done; true"
     return set(namespace.execute(pod, "sh", "-c", script, container=container).split())
 
 

@@ -1,6 +1,7 @@
-"""The GPU driver's chart: what helm makes of it, and a driver's life from its installation to its removal."""
+"""The charts: what helm makes of them, and the GPU driver's life from its installation to its removal."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from harness.api import ApiError, Json
@@ -8,7 +9,7 @@ from harness.cluster import Cluster, CommandFailed
 from harness.driver import Driver
 from harness.gpu_pods import CLAIMS
 from harness.namespace import Namespace, pod_manifest
-from harness.release import GPU, Release
+from harness.release import GAUDI, GPU, PRODUCTS, Product, Release
 from harness.waiting import wait_for
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
@@ -33,6 +34,20 @@ VARIANTS = (
     ),
     ("cleanup=true",),
 )
+GAUDI_VARIANTS = (
+    (),
+    ("simulatedDevices.enabled=false",),
+    ("simulatedDevices.enabled=false", "kubeletPlugin.privileged=true", "health.hlmlFolder=/opt/habana"),
+    ("simulatedDevices.enabled=false", "health.sources={hlml,file}", "health.file=/etc/gaudi/health.yaml"),
+    ("health.enabled=false", "openshift.enabled=true", "gaudiHookPath=/opt/hook"),
+    ("removeOldTaintRules=true", "claimStatus=true", "enableDRAExtendedResources=true"),
+    ("migrationClasses={habana}", "config.networkFile=/opt/net.json", "config.healthInterval=30"),
+    ("cleanup=true",),
+)
+RENDERED = [
+    *((GPU, values) for values in VARIANTS),
+    *((GAUDI, values) for values in GAUDI_VARIANTS),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,14 +59,32 @@ def _alone(installed: Driver) -> None:
 # --------------------------------------------------------------------------- helm
 
 
-def test_helm_finds_nothing_wrong(cluster: Cluster) -> None:
-    assert "0 chart(s) failed" in cluster.helm("lint", "--strict", str(GPU.chart))
+@pytest.mark.parametrize("product", PRODUCTS, ids=lambda product: product.name)
+def test_helm_finds_nothing_wrong(cluster: Cluster, product: Product) -> None:
+    assert "0 chart(s) failed" in cluster.helm("lint", "--strict", str(product.chart))
+
+
+@pytest.mark.parametrize("product", PRODUCTS, ids=lambda product: product.name)
+def test_a_packaged_chart_is_the_same(cluster: Cluster, product: Product, tmp_path: Path) -> None:
+    """It has the library, which in the checkout is a link."""
+    said = cluster.helm("package", str(product.chart), "-d", str(tmp_path))
+    (package,) = tmp_path.glob("*.tgz")
+    assert str(package) in said
+    rendered = [cluster.helm("template", "same", str(chart)) for chart in (product.chart, package)]
+    assert rendered[0] == rendered[1]
+    assert "DaemonSet" in rendered[0]
 
 
 @pytest.mark.defect(19)
-@pytest.mark.parametrize("values", VARIANTS, ids=lambda values: ",".join(values)[:50] or "defaults")
-def test_the_api_server_takes_what_is_rendered(cluster: Cluster, values: tuple[str, ...]) -> None:
-    rendered = Release(cluster, namespace="default").template(*values)
+@pytest.mark.parametrize(
+    ("product", "values"),
+    RENDERED,
+    ids=lambda each: each.name if isinstance(each, Product) else ",".join(each)[:50] or "defaults",
+)
+def test_the_api_server_takes_what_is_rendered(
+    cluster: Cluster, product: Product, values: tuple[str, ...]
+) -> None:
+    rendered = Release(cluster, product, namespace="default").template(*values)
     said = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", given=rendered)
     assert "DaemonSet" in rendered
     assert said.count("created (server dry run)") == rendered.count("\nkind: ")
