@@ -69,7 +69,6 @@ class HealthSettings:
         sources: names of those to listen to; empty = all that the driver has.
         file: for the source ``file``; None = not used unless named.
         effect: of the taint of unhealthy devices; None = they get none.
-        xpumd_socket: where the node's xpumd listens.
     """
 
     monitoring: bool = False
@@ -78,7 +77,6 @@ class HealthSettings:
     sources: tuple[str, ...] = ()
     file: Path | None = None
     effect: TaintEffect | None = TaintEffect.NO_EXECUTE
-    xpumd_socket: Path = Path("/run/xpumd/intelxpuinfo.sock")
 
     @property
     def on(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dra_common.cli import main as run_command
@@ -27,7 +28,8 @@ def _simulation() -> Simulation:
 def _xpumd(settings: Settings) -> HealthSource:
     from gpu_driver.xpumd import XpumdSource  # noqa: PLC0415 - loads grpc, which most commands do not need
 
-    return XpumdSource(settings.health.xpumd_socket)
+    del settings
+    return XpumdSource(Path(_DRIVER.policy.xpumd_socket))
 
 
 _DRIVER = GpuDriver()

@@ -53,6 +53,11 @@ class GpuDriver:
             raise TypeError(f"{type(policy).__name__} is no policy for GPUs")
         self._policy = policy
 
+    @property
+    def policy(self) -> GpuPolicy:
+        """What holds now."""
+        return self._policy
+
     def policy_of(self, gpu: Gpu) -> GpuDevicePolicy:
         """Return what holds for one GPU now."""
         return self._policy.of(gpu)

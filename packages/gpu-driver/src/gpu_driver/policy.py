@@ -141,6 +141,7 @@ class GpuPolicy(DriverPolicy):
 
     Args:
         manage_binding: whether kernel drivers are changed for claims that need another one (DRM or VFIO).
+        xpumd_socket: the socket of the node's xpumd (2.0 or newer), which watches the GPUs' health; read at the start.
         devices: rules for GPUs; those of sections in `nodes` come after those at the top.
     """
 
@@ -152,6 +153,15 @@ class GpuPolicy(DriverPolicy):
             "Change the kernel drivers of GPUs for claims that need another one (DRM or VFIO).",
         ),
     ] = True
+    xpumd_socket: Annotated[
+        str,
+        Field(pattern=r"^/[^\x00-\x1f]*$"),
+        Flag(
+            ("--xpumd-socket", "-x"),
+            "XPUMD_SOCKET",
+            "Socket of the node's xpumd (2.0 or newer), which watches the GPUs' health.",
+        ),
+    ] = "/run/xpumd/intelxpuinfo.sock"
     devices: Annotated[tuple[GpuRule, ...], Joined(), Field(max_length=1000)] = ()
 
     def of(self, gpu: Gpu) -> GpuDevicePolicy:

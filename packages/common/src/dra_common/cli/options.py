@@ -217,16 +217,6 @@ HealthTaint = Annotated[
         rich_help_panel=_HEALTH,
     ),
 ]
-XpumdSocket = Annotated[
-    Path,
-    typer.Option(
-        "--xpumd-socket",
-        "-x",
-        envvar="XPUMD_SOCKET",
-        help="Socket of the node's xpumd (2.0 or newer), for drivers whose devices it watches.",
-        rich_help_panel=_HEALTH,
-    ),
-]
 Format = Annotated[
     LoggingFormat,
     typer.Option("--logging-format", envvar="LOGGING_FORMAT", help="How lines look.", rich_help_panel=_LOG),

@@ -46,7 +46,6 @@ def register(cli: typer.Typer, definition: Definition) -> None:
         health_sources: options.HealthSources = "",
         health_file: options.HealthFile = "",
         health_taint: options.HealthTaint = str(_DEFAULT.health.effect),
-        xpumd_socket: options.XpumdSocket = _DEFAULT.health.xpumd_socket,
         claim_status: options.ClaimStatus = False,
         logging_format: options.Format = options.LoggingFormat.TEXT,
         verbosity: options.Verbosity = 0,
@@ -64,7 +63,6 @@ def register(cli: typer.Typer, definition: Definition) -> None:
             sources=tuple(dict.fromkeys(health_sources.replace(",", " ").split())),
             file=Path(health_file) if health_file else None,
             effect=parse_effect(health_taint),
-            xpumd_socket=xpumd_socket,
         )
         settings = Settings(
             node_name=node_name,
