@@ -13,7 +13,8 @@ from typing import Any
 from dra_common.simulate import Simulation, Simulator, find_profile
 from dra_common.testing.cdi import resolve
 from dra_common.testing.node import SimulatedNode
-from driver_nodes import NODE, Program, host_paths
+from driver_nodes import host_paths
+from driver_program import NODE, Program
 
 
 class Machine:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dra_common.model import ClaimRef
+from dra_common.model import ClaimRef, PreparedDevice
 from dra_common.simulate.client import ControlClient
 from dra_common.testing.allocator import Allocation
-from dra_common.testing.forks import Forker
+from dra_common.testing.cdi import ResolvedEdits
 from dra_common.testing.node import PrepareFailed, SimulatedNode
 from dra_common.testing.waiting import wait_until
 
@@ -31,88 +28,37 @@ def short_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-NODE = "node-1"
-
-
-@dataclass(slots=True)
-class Program:
-    """A driver's program, on nodes of its own.
-
-    Args:
-        module: its package.
-        driver: its name.
-        request: how the one request of a claim is called.
-    """
-
-    module: str
-    driver: str
-    request: str
-    _forkers: list[Forker] = field(default_factory=list)
-
-    def warm(self) -> Forker:
-        """A process that has imported the driver, from which others are forked until this process ends."""
-        if not self._forkers:
-            modules = (f"{self.module}.driver", f"{self.module}.simulation", "dra_common.simulate.run")
-            forker = Forker(*modules).__enter__()
-            atexit.register(forker.__exit__, None, None, None)
-            self._forkers.append(forker)
-        return self._forkers[0]
-
-    @contextmanager
-    def machine_only(self, profile: str, *, fresh: bool = False, **more: Any) -> Iterator[SimulatedNode]:
-        """Yield a node whose driver is not started; no process of it outlives the block.
-
-        ``fresh``: its processes are started from nothing, as a container runtime does.
-        """
-        more = {"module": self.module, "driver": self.driver, "profile": profile, "name": NODE, **more}
-        forker = None if fresh else self.warm()
-        with short_folder() as root, SimulatedNode(root, forker=forker, **more) as node:
-            yield node
-
-    @contextmanager
-    def running(self, profile: str, *arguments: str, **more: Any) -> Iterator[SimulatedNode]:
-        """Yield a node whose driver has registered and published."""
-        with self.machine_only(profile, **more) as node:
-            node.start_driver(*arguments)
-            node.wait_published()
-            yield node
-
-    def cli(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run one command as its own process, with none of our own settings in its environment."""
-        given = {**SimulatedNode.environment(), "COLUMNS": "200", **environment}
-        return self.warm().run(self.module, *arguments, environment=given)
-
-    def spec(self, *selectors: str, **exactly: Any) -> dict[str, Any]:
-        """A claim with one request."""
-        wanted = {
-            "deviceClassName": self.driver,
-            "selectors": [{"cel": {"expression": selector}} for selector in selectors],
-            **exactly,
-        }
-        return {"devices": {"requests": [{"name": self.request, "exactly": wanted}]}}
-
-    def allocated(self, node: SimulatedNode, claim: str, *devices: str, **result: Any) -> ClaimRef:
-        """Create a claim with an allocation written past the scheduler."""
-        ref = node.create_claim(claim, self.spec())
-        common = {"request": self.request, "driver": self.driver, "pool": node.name}
-        results = [{**common, "device": device, **result} for device in devices]
-        put_status(node, ref, {"allocation": {"devices": {"results": results}}})
-        return ref
-
-    def devices(self, node: SimulatedNode) -> list[dict[str, Any]]:
-        """What ``devices --json`` says: an independent look at the same machine."""
-        shown = self.cli("devices", "--json", f"--simulated-root={node.machine}")
-        assert shown.returncode == 0, shown.stderr
-        found: list[dict[str, Any]] = json.loads(shown.stdout)
-        return found
-
-
 def given(node: SimulatedNode, name: str, spec: Mapping[str, Any]) -> ClaimRef:
     """Create a claim, and allocate it as the scheduler does."""
     ref = node.create_claim(name, spec)
     outcome = node.allocate(ref)
     assert isinstance(outcome, Allocation), outcome
     return ref
+
+
+def container(node: SimulatedNode, answer: Sequence[PreparedDevice], request: str = "") -> ResolvedEdits:
+    """What a container gets that names this request of the claim, or none and so uses all of it: as kubelets do."""
+    return node.resolve(
+        [each for each in answer if not (request and each.requests) or request in each.requests]
+    )
+
+
+def metadata(node: SimulatedNode, edits: ResolvedEdits, path: str) -> dict[str, Any]:
+    """What a container reads in its metadata file for ``path``, a request: the first object of the stream."""
+    mount = edits.mounts[f"/var/run/kubernetes.io/dra-device-attributes/{path}/{node.driver}-metadata.json"]
+    assert mount["options"] == ["ro", "bind"]
+    assert str(node.state) in mount["hostPath"]
+    found, _ = json.JSONDecoder().raw_decode(Path(mount["hostPath"]).read_text())
+    assert found["apiVersion"] == "metadata.resource.k8s.io/v1beta1"
+    read: dict[str, Any] = found
+    return read
+
+
+def told(node: SimulatedNode, ref: ClaimRef) -> list[dict[str, Any]]:
+    """What the claim's status says of its devices."""
+    found = node.api.get("ResourceClaim", ref.name, ref.namespace) or {}
+    devices: list[dict[str, Any]] = found.get("status", {}).get("devices", [])
+    return devices
 
 
 def names(node: SimulatedNode) -> list[str]:
@@ -168,6 +114,16 @@ def virtual_machine(node: SimulatedNode, bdf: str) -> Iterator[None]:
         assert client.exchange(stream, "open", node=f"vfio/{group}", bdf=bdf)["ok"]
         yield
     wait_until(lambda: (devices / bdf / "enable").read_text().strip() == "0", "the machine to be gone")
+
+
+def contents(node: SimulatedNode) -> dict[str, str]:
+    """The records and CDI files of claims, with their text."""
+    return {name: (node.root / name).read_text() for name in node.leftovers() if name.endswith(".json")}
+
+
+def record_of(node: SimulatedNode, ref: ClaimRef) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((node.state / f"claims/{ref.uid}.json").read_text())["record"]
+    return record
 
 
 def lines(node: SimulatedNode) -> list[str]:

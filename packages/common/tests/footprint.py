@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dra_common.testing.node import SimulatedNode
-from driver_nodes import Program, names, short_folder
+from driver_nodes import names, short_folder
+from driver_program import Program
 
 # The real program, which says at its end what it has imported: nothing is left out that a thread imported late.
 _PROGRAM = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from driver_nodes import NODE, Program
+from driver_program import NODE, Program
 from gaudi_driver.driver import NAME
 
 __all__ = [

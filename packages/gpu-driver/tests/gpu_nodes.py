@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from driver_nodes import NODE, Program
+from driver_program import NODE, Program
 from gpu_driver.driver import NAME
 
 __all__ = ["NAME", "NODE", "allocated", "by_address", "gpu_cli", "machine_only", "program", "running", "spec"]

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from dra_common.model import ClaimRef
-from dra_common.testing.node import SimulatedNode
-from driver_nodes import assert_no_surprise, names, refusal
+from driver_nodes import assert_no_surprise, names, refusal, told
 from gpu_nodes import NAME, NODE, allocated, running
-
-
-def told(node: SimulatedNode, ref: ClaimRef) -> list[dict[str, Any]]:
-    found = node.api.get("ResourceClaim", ref.name, ref.namespace) or {}
-    devices: list[dict[str, Any]] = found.get("status", {}).get("devices", [])
-    return devices
 
 
 def test_a_claim_says_what_it_has_and_another_why_it_has_nothing() -> None:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import random
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
-from dra_common.model import ClaimRef, PreparedDevice
-from dra_common.testing.kubelet import KubeletCallError
-from dra_common.testing.node import PrepareFailed, SimulatedNode
+from dra_common.model import ClaimRef
+from dra_common.testing.node import SimulatedNode
 from dra_common.testing.waiting import wait_until
-from driver_nodes import assert_no_surprise, names, reboot, refusal
-from gpu_nodes import NAME, allocated, running
-
-T = TypeVar("T")
-
-CALLERS, ROUNDS, KILLS = 16, 6, 4
+from driver_nodes import assert_no_surprise, contents, names, reboot, record_of, refusal
+from gpu_nodes import NAME, allocated, program, running
+from storm import EXPECTED, check_storm
 
 
 @pytest.fixture
@@ -32,98 +24,11 @@ def node() -> Iterator[SimulatedNode]:
 # --------------------------------------------------------------------------- a storm
 
 
-class Storm:
-    """Callers that behave as kubelets: each keeps asking until it is answered. Two want the same device at any time.
-
-    ``owners`` is the ledger: a device is entered when its claim's answer arrives and taken out before the claim's
-    unprepare is asked for, so whoever finds somebody else in it was given a device twice.
-    """
-
-    def __init__(self, node: SimulatedNode) -> None:
-        self.node = node
-        self.devices = names(node)[: CALLERS // 2]
-        self.owners: dict[str, str] = {}
-        self.lock = threading.Lock()
-        self.answered = 0
-        self.refused = 0
-        self.interrupted = 0
-
-    def call(self, number: int) -> None:
-        """One caller's life."""
-        device = self.devices[number % len(self.devices)]
-        ref = allocated(self.node, f"storm-{number}", device)
-        for _ in range(ROUNDS):
-            (answer,) = self._insist(lambda: self._prepare(ref, device))
-            assert answer.device == device
-            assert self.node.resolve([answer]).device_nodes
-            with self.lock:
-                assert self.owners.pop(device) == ref.uid
-                self.answered += 1
-            self._insist(lambda: self._unprepare(ref))
-
-    def wait_for_answers(self, more: int) -> None:
-        """Wait until so many more prepares were answered; there are enough of them left."""
-        target = self.answered + more
-        wait_until(lambda: self.answered >= target, "calls to be answered", seconds=60)
-
-    def _prepare(self, ref: ClaimRef, device: str) -> tuple[PreparedDevice, ...]:
-        try:
-            answer = self.node.prepare(ref)
-        except PrepareFailed as error:
-            # The only refusal that is right: the other caller has it.
-            assert f"device {device} is held by claim" in str(error), error  # noqa: PT017
-            with self.lock:
-                self.refused += 1
-            return ()
-        with self.lock:
-            assert device not in self.owners, f"{device} was given to {ref.uid} and {self.owners[device]}"
-            self.owners[device] = ref.uid
-        return answer
-
-    def _unprepare(self, ref: ClaimRef) -> bool:
-        self.node.unprepare(ref)
-        return True
-
-    def _insist(self, call: Callable[[], T]) -> T:
-        """Call until there is an answer, as a kubelet does when its driver dies."""
-
-        def attempt() -> T | None:
-            try:
-                return call()
-            except KubeletCallError:
-                self.interrupted += 1
-                return None
-
-        answer = wait_until(attempt, "an answer", seconds=60)
-        assert answer is not None
-        return answer
-
-
 @pytest.mark.scenario(51)
 def test_kills_in_a_storm_of_calls_give_no_device_twice_and_leave_nothing() -> None:
     with running("large") as node:
-        storm = Storm(node)
-        with ThreadPoolExecutor(CALLERS) as pool:
-            callers = [pool.submit(storm.call, number) for number in range(CALLERS)]
-            for _ in range(KILLS):
-                # Some calls after the last start, then at any moment within a few milliseconds of work.
-                storm.wait_for_answers(random.randint(1, CALLERS))  # noqa: S311 - any moment will do
-                node.kill_driver()
-                node.start_driver()
-            for caller in callers:
-                caller.result()
-        assert storm.answered == CALLERS * ROUNDS
-        assert storm.refused
-        assert storm.interrupted
-        assert storm.owners == {}
-        assert node.leftovers() == []
-        # The machine is whole: everything can be had once more.
-        refs = [allocated(node, f"after-{device}", device) for device in storm.devices]
-        answers = node.kubelet.prepare(refs, NAME)
-        assert [answers[ref.uid].devices[0].device for ref in refs] == storm.devices
-        assert set(node.kubelet.unprepare(refs, NAME).values()) == {""}
-        assert node.leftovers() == []
-        assert_no_surprise(node, ("held by claim", "found preparing", "found unpreparing", "CDI files"))
+        check_storm(program, node)
+        assert_no_surprise(node, EXPECTED)
 
 
 # --------------------------------------------------------------------------- one crash at a time
@@ -148,10 +53,6 @@ def test_a_killed_driver_comes_back_to_what_it_prepared(node: SimulatedNode) -> 
     assert node.leftovers() == []
     # Nobody watching the slices noticed.
     assert node.slices() == slices
-
-
-def contents(node: SimulatedNode) -> dict[str, str]:
-    return {name: (node.root / name).read_text() for name in node.leftovers() if name.endswith(".json")}
 
 
 @pytest.mark.scenario(44, 51)
@@ -240,11 +141,6 @@ def test_after_a_reboot_the_answer_is_the_same_and_the_cdi_files_are_back(node: 
     assert "held by claim" in refusal(node, allocated(node, "thief", device))
     node.unprepare(ref)
     assert node.leftovers() == []
-
-
-def record_of(node: SimulatedNode, ref: ClaimRef) -> dict[str, object]:
-    record: dict[str, object] = json.loads((node.state / f"claims/{ref.uid}.json").read_text())["record"]
-    return record
 
 
 # --------------------------------------------------------------------------- the kubelet restarts

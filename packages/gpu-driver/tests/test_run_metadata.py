@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
-from dra_common.testing.node import SimulatedNode
-from driver_nodes import names
+from driver_nodes import metadata, names
 from gpu_nodes import NAME, NODE, allocated, running
-
-IN_CONTAINER = "/var/run/kubernetes.io/dra-device-attributes"
-
-
-def metadata(node: SimulatedNode, mounts: dict[str, Any], path: str) -> dict[str, Any]:
-    """What a container reads there: the first object of the stream."""
-    mount = mounts[f"{IN_CONTAINER}/{path}/{NAME}-metadata.json"]
-    assert mount["options"] == ["ro", "bind"]
-    text = Path(mount["hostPath"]).read_text()
-    found, _ = json.JSONDecoder().raw_decode(text)
-    assert found["apiVersion"] == "metadata.resource.k8s.io/v1beta1"
-    assert str(node.state) in mount["hostPath"]
-    read: dict[str, Any] = found
-    return read
 
 
 @pytest.mark.scenario(78)
@@ -32,8 +13,7 @@ def test_a_container_finds_where_its_gpus_are_also_when_files_were_lost() -> Non
         first, second = names(node)
         ref = allocated(node, "train", first, second)
         answer = node.prepare(ref)
-        mounts = dict(node.resolve(answer).mounts)
-        found = metadata(node, mounts, "resourceclaims/train/gpu")
+        found = metadata(node, node.resolve(answer), "resourceclaims/train/gpu")
         assert found["metadata"] == {
             "name": "train",
             "namespace": "default",
@@ -69,7 +49,7 @@ def test_a_container_finds_where_its_gpus_are_also_when_files_were_lost() -> Non
             path.unlink()
         node.start_driver()
         assert node.prepare(ref) == answer
-        assert metadata(node, dict(node.resolve(answer).mounts), "resourceclaims/train/gpu") == found
+        assert metadata(node, node.resolve(answer), "resourceclaims/train/gpu") == found
         node.unprepare(ref)
         assert node.leftovers() == []
 
@@ -85,13 +65,13 @@ def test_a_claim_from_a_template_is_found_by_the_pods_name_for_it() -> None:
         )
         answer = node.prepare(ref)
         path = "resourceclaimtemplates/my-gpu/gpu"
-        found = metadata(node, dict(node.resolve(answer).mounts), path)
+        found = metadata(node, node.resolve(answer), path)
         assert found["podClaimName"] == "my-gpu"
         node.kill_driver()
         node.start_driver()
         for file in node.cdi.iterdir():
             file.unlink()
         assert node.prepare(ref) == answer
-        assert metadata(node, dict(node.resolve(answer).mounts), path) == found, "it is in the record"
+        assert metadata(node, node.resolve(answer), path) == found, "it is in the record"
         node.unprepare(ref)
         assert node.leftovers() == []
