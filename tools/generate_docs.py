@@ -5,7 +5,7 @@
 
 A generated part stands between two comments of a page: ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->``. The
 names are the keys of SECTIONS below. Everything else on a page is written by hand, and held true by the test_docs.py of
-each package.
+each package and tests/test_driver_docs.py.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The GPU driver's documentation is true: generated parts are current, examples fit the machines, commands exist."""
+"""What only the GPU driver's pages say is true; tests/test_driver_docs.py holds what every driver's pages say."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -14,23 +13,21 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jsonschema
 import pytest
 import yaml
-from dra_common.cli import create, main
-from dra_common.cluster import connect
+from dra_common.cli import main
 from dra_common.driver import Published, Wanted
 from dra_common.errors import DeviceRefused
 from dra_common.model import Allocated, Snapshot
-from dra_common.policy import effective, file_model
+from dra_common.policy import effective
 from dra_common.policy_file import read_policy
 from dra_common.publisher import Owner, plan_sync
 from dra_common.simulate import SimulatedHost, Simulator, find_profile
 from dra_common.slices import ServerFeatures, to_slices
-from dra_common.testing.allocator import Allocation, Allocator, Unsatisfiable
-from dra_common.testing.apiserver import FakeApiServer
+from dra_common.testing.allocator import Allocator, Unsatisfiable
 from driver_nodes import short_folder
 from gpu_driver.__main__ import DEFINITION
 from gpu_driver.config import GpuConfig
@@ -43,9 +40,6 @@ from gpu_driver.simulation import SIMULATION
 from gpu_nodes import running
 from gpu_trees import configured
 from pages import DOCS, PAGES, ROOT, Block, blocks, fits, messages
-from pydantic import BaseModel
-from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
 
 DRIVER = GpuDriver()
 GUIDE = DOCS / "user/gpu-driver.md"
@@ -53,13 +47,6 @@ OBJECTS: Mapping[Block, Mapping[str, Any]] = {
     block: yaml.safe_load(block.text) for block in blocks(GUIDE, "yaml")
 }
 SNIPPETS = [block for page in PAGES for block in blocks(page, "python") if "gpu_driver" in block.text]
-COMMANDS = [
-    (f"{block.page}: {line}", line)
-    for page in PAGES
-    for block in blocks(page, "", "sh")
-    for line in block.text.splitlines()
-    if re.match(r"\s*(?:\.venv/bin/hatch run )?gpu-driver ", line)
-]
 
 
 @pytest.fixture
@@ -89,57 +76,6 @@ def test_the_example_of_the_configuration_is_good_and_does_what_its_comments_say
     assert not published("lab-1", "0000:9b:00.0", "0xe211")
     schema = json.loads((DOCS / "user/gpu-driver-config.schema.json").read_text())
     jsonschema.validate(yaml.safe_load(example.text), schema)
-
-
-def test_the_schema_of_claims_takes_the_guide_s_examples_and_refuses_what_the_driver_refuses() -> None:
-    schema = json.loads((DOCS / "user/gpu-claim-config.schema.json").read_text())
-    validator = jsonschema.Draft202012Validator(schema)
-    given = [text["parameters"] for text in opaque(list(OBJECTS.values()))]
-    assert given
-    for parameters in given:
-        validator.validate(parameters)
-        for wrong in ({"bindings": "vfio"}, {"binding": "VFIO"}, {"kind": "Other"}, {"keepBinding": "true"}):
-            assert not validator.is_valid({**parameters, **wrong})
-    assert not validator.is_valid({"binding": "vfio"})
-
-
-def opaque(part: object) -> Iterator[dict[str, Any]]:
-    """Every opaque configuration inside of an object."""
-    if isinstance(part, dict):
-        if "opaque" in part:
-            yield part["opaque"]
-        for each in part.values():
-            yield from opaque(each)
-    elif isinstance(part, list):
-        for each in part:
-            yield from opaque(each)
-
-
-def test_every_field_of_configuration_stands_on_its_page_and_in_its_schema() -> None:
-    """Of the file as of claims, whatever is inside of what."""
-    for model, name in ((file_model(KIND), "gpu-driver-config"), (GpuConfig, "gpu-claim-config")):
-        schema = (DOCS / f"user/{name}.schema.json").read_text()
-        pages = [page.read_text() for page in PAGES]
-        (page,) = (text for text in pages if f"<!-- generated: {name.replace('-driver', '')} -->" in text)
-        wanted = set(fields_of(model))
-        assert len(wanted) > 6
-        assert [field for field in wanted if f"| `{field}` |" not in page] == []
-        assert [field for field in wanted if f'"{field}": {{' not in schema] == []
-
-
-def fields_of(model: type[BaseModel]) -> Iterator[str]:
-    """Names of all fields of a model and of those inside of it, as a user writes them."""
-    for name, field in model.model_fields.items():
-        yield field.alias or name
-        for inner in models_in(field.annotation):
-            yield from fields_of(inner)
-
-
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from models_in(part)
 
 
 # --------------------------------------------------------------------------- generated parts
@@ -217,40 +153,7 @@ def test_a_part_that_is_lost_or_misspelt_is_named(
         assert complaint in said
 
 
-# --------------------------------------------------------------------------- the commands
-
-
-def commands(name: str, command: object) -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
-    if isinstance(command, TyperGroup):
-        if command.invoke_without_command:
-            yield name, command
-        for part, below in command.commands.items():
-            yield from commands(f"{name} {part}".strip(), below)
-    elif isinstance(command, TyperCommand):
-        yield name, command
-
-
-KNOWN = dict(commands("", get_command(create(DEFINITION))))
-
-
-def test_every_command_has_its_chapter() -> None:
-    page = (DOCS / "user/gpu-driver-cli.md").read_text()
-    assert re.findall(r"^### gpu-driver (.+)$", page, flags=re.MULTILINE) == list(KNOWN)
-
-
-def test_there_are_commands_to_look_at() -> None:
-    assert len(COMMANDS) > 8
-
-
-@pytest.mark.parametrize(("where", "line"), COMMANDS, ids=[where for where, _ in COMMANDS])
-def test_quoted_commands_exist(where: str, line: str) -> None:
-    words = shlex.split(line.partition("gpu-driver ")[2], comments=True)
-    longest_first = sorted(KNOWN, key=len, reverse=True)
-    name = next((name for name in longest_first if words[: len(name.split())] == name.split()), None)
-    assert name is not None, where
-    known = {option for param in KNOWN[name].params for option in param.opts}
-    used = {word.partition("=")[0] for word in words if word.startswith("-")}
-    assert used <= known | {"--help"}, where
+# --------------------------------------------------------------------------- exit codes
 
 
 @pytest.mark.parametrize(
@@ -275,16 +178,9 @@ def test_exit_codes_are_as_documented(arguments: list[str], code: int, root: Pat
 
 
 def published(profile: str) -> list[Mapping[str, Any]]:
-    """The ResourceSlices of a simulated machine; ``shared`` and ``divided`` have the configuration of the page."""
-    driver = DRIVER
-    if profile in ("shared", "divided"):
-        found_rules = {"shared": "sharing:", "divided": "sriov:"}[profile]
-        (rules,) = (block.text for block in blocks(GUIDE, "text") if found_rules in block.text)
-        head = {"apiVersion": KIND.api_version, "kind": KIND.kind}
-        file = file_model(KIND).model_validate_json(json.dumps({**head, **yaml.safe_load(rules)}))
-        driver, profile = configured(devices=file.devices), "two-gpus"  # type: ignore[attr-defined]
+    """The ResourceSlices of a simulated machine."""
     with short_folder() as folder, Simulator(SIMULATION, find_profile(SIMULATION, profile), folder):
-        found: Published = driver.publish(driver.discover(SimulatedHost(folder)).hardware)
+        found: Published = DRIVER.publish(DRIVER.discover(SimulatedHost(folder)).hardware)
     made = to_slices(
         Snapshot(1, found.devices, found.counter_sets), driver=NAME, features=ServerFeatures.of((1, 36))
     )
@@ -299,32 +195,6 @@ def of_kind(kind: str) -> list[Mapping[str, Any]]:
     return [made for made in OBJECTS.values() if made["kind"] == kind]
 
 
-def as_claim(made: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**made, "spec": made["spec"]["spec"]} if made["kind"] == "ResourceClaimTemplate" else made
-
-
-EXPECTED = [
-    (block, *comment.split(": ")) for block in OBJECTS for comment in block.comments if ": " in comment
-]
-
-
-def test_every_claim_says_what_it_gets_where() -> None:
-    claims = {str(block) for block, made in OBJECTS.items() if made["kind"].startswith("ResourceClaim")}
-    assert claims == {str(block) for block, *_ in EXPECTED}
-    assert len(claims) > 5
-
-
-@pytest.mark.parametrize(("block", "profile", "devices"), EXPECTED, ids=str)
-def test_claims_get_what_the_page_says(block: Block, profile: str, devices: str) -> None:
-    slices = published(profile)
-    everything = [device["name"] for item in slices for device in item["spec"].get("devices", ())]
-    outcome = Allocator(slices, of_kind("DeviceClass")).allocate(as_claim(OBJECTS[block]))
-    assert isinstance(outcome, Allocation), outcome
-    assert {found.device for found in outcome.devices} == set(
-        everything if devices == "all" else devices.split()
-    )
-
-
 def test_without_the_presence_check_one_device_ends_the_allocation_as_the_page_warns() -> None:
     (block,) = (block for block, made in OBJECTS.items() if made["metadata"]["name"] == "twenty-gib")
     text = re.sub(r'"memory" in device.capacity\["gpu.intel.com"\] &&\s*', "", block.text)
@@ -336,34 +206,6 @@ def test_without_the_presence_check_one_device_ends_the_allocation_as_the_page_w
     outcome = Allocator(slices, of_kind("DeviceClass")).allocate(yaml.safe_load(text))
     assert isinstance(outcome, Unsatisfiable)
     assert "memory" in str(outcome)
-
-
-@pytest.mark.parametrize(
-    "made", OBJECTS.values(), ids=lambda made: f"{made['kind']} {made['metadata']['name']}"
-)
-def test_an_api_server_takes_the_examples(made: Mapping[str, Any], tmp_path: Path) -> None:
-    if made["apiVersion"] != "resource.k8s.io/v1":
-        assert made["kind"] in ("Pod", "ClusterRole")
-        return
-    claim = as_claim(made)
-    namespace = claim["metadata"].get("namespace", "default")
-    folder = "deviceclasses" if made["kind"] == "DeviceClass" else f"namespaces/{namespace}/resourceclaims"
-    kind = "DeviceClass" if made["kind"] == "DeviceClass" else "ResourceClaim"
-    with FakeApiServer() as server:
-        client = connect(str(server.kubeconfig(tmp_path / "kubeconfig")))
-        stored = client.create(f"/apis/resource.k8s.io/v1/{folder}", {**claim, "kind": kind})
-        client.close()
-    assert stored["spec"] == claim["spec"], "fields that the server does not know are dropped"
-
-
-def test_the_pod_uses_a_template_of_the_page() -> None:
-    (pod,) = of_kind("Pod")
-    (given,) = pod["spec"]["resourceClaims"]
-    assert given["resourceClaimTemplateName"] in {
-        made["metadata"]["name"] for made in of_kind("ResourceClaimTemplate")
-    }
-    (container,) = pod["spec"]["containers"]
-    assert container["resources"]["claims"] == [{"name": given["name"]}]
 
 
 def test_there_are_snippets_to_run() -> None:
