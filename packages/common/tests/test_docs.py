@@ -649,7 +649,7 @@ def said(produce: Producer, stage: Stage) -> str:
 
 
 def test_every_documented_message_has_a_producer_and_the_reverse() -> None:
-    documented = {shape for shape, heading in messages().items() if heading != "GPUs"}
+    documented = {shape for shape, heading in messages().items() if heading not in ("GPUs", "Gaudis")}
     assert documented == set(PRODUCERS)
 
 
