@@ -14,7 +14,7 @@ GIB = 1 << 30
 BDFS = ("0000:19:00.0", "0000:1a:00.0", "0000:43:00.0")
 
 
-def compile_library(folder: Path, *options: str) -> Path:
+def compile_library(folder: Path, *options: str, source: Path = SOURCE) -> Path:
     """Make the library in a folder; a missing compiler fails the test."""
     compiler = shutil.which("cc")
     if compiler is None:
@@ -24,7 +24,7 @@ def compile_library(folder: Path, *options: str) -> Path:
         )
     made = folder / "libhlml.so"
     command = [compiler, "-shared", "-fPIC", "-O1", *options, "-o", str(made)]
-    done = subprocess.run([*command, str(SOURCE)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(
             f"{' '.join(command)} failed; with gcc alone, libc6-dev is missing:\n{done.stderr}", pytrace=False

@@ -214,6 +214,17 @@ def test_a_function_that_the_library_lacks_is_an_error_of_that_call_alone(
     assert library.device_get_serial(handle) == "AM50016130"
 
 
+@pytest.mark.parametrize(
+    "function", ["device_get_handle_by_index", "device_get_handle_by_pci_bus_id", "event_set_create"]
+)
+def test_success_that_gives_nothing_is_an_error(tmp_path: Path, function: str) -> None:
+    source = tmp_path / "nothing.c"
+    source.write_text(f"int hlml_{function}(void) {{ return 0; }}\n")
+    library = CtypesLibrary(str(compile_library(tmp_path, source=source)))
+    with pytest.raises(HlmlError, match=f"^hlml_{function} returned 0, success, but nothing"):
+        CALLS[function](library, 0, 0)
+
+
 def test_the_first_folder_that_has_it_wins(
     fake_hlml: Path, tmp_path: Path, hlml: HlmlFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,10 +43,11 @@ CODES: Final[Mapping[int, str]] = {
 }
 """What the numbers mean that a function may return instead of 0; each function may return each."""
 
-_UPDATE = "update Habana's firmware tools on the host"
+UPDATE: Final = "update Habana's firmware tools on the host"
+"""What to do about a library that is too old."""
 _CURES: Final[Mapping[int, str]] = {
-    NOT_SUPPORTED: _UPDATE,
-    7: _UPDATE,
+    NOT_SUPPORTED: UPDATE,
+    7: UPDATE,
     9: "load the kernel module habanalabs on the host",
     15: "look at the host's kernel log: the device may have to be reset or replaced",
 }

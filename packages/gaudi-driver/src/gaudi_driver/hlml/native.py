@@ -19,7 +19,7 @@ from ctypes import (
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from gaudi_driver.hlml.library import SUCCESS, HlmlError, Occurrence, refused
+from gaudi_driver.hlml.library import SUCCESS, UPDATE, HlmlError, Occurrence, refused
 
 NAME: Final = "libhlml.so"
 FOLDERS: Final = ("/usr/lib/habanalabs", "/usr/local/lib/habanalabs", "/host/usr/lib/habanalabs")
@@ -86,7 +86,7 @@ def open_library(folders: Sequence[str] = FOLDERS, name: str = NAME) -> CtypesLi
     """Return the library of the first folder that has it, else the one that the loader knows. Raises HlmlError."""
     for folder in folders:
         path = Path(folder, name)
-        if path.exists():
+        if _is_there(path):
             return CtypesLibrary(str(path))
     try:
         return CtypesLibrary(name)
@@ -95,6 +95,17 @@ def open_library(folders: Sequence[str] = FOLDERS, name: str = NAME) -> CtypesLi
         raise HlmlError(
             f"there is no {name} in {where}, nor where the loader looks", cure=ABSENT_CURE
         ) from None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        # The loader tells what is wrong with it.
+        pass
+    return True
 
 
 class CtypesLibrary:
@@ -134,13 +145,13 @@ class CtypesLibrary:
         """Return a handle by number."""
         handle, name = c_void_p(), f"device {index}"
         self._call("device_get_handle_by_index", index, byref(handle), device=name)
-        return self._known(handle, name)
+        return self._known("device_get_handle_by_index", handle, name)
 
     def device_get_handle_by_pci_bus_id(self, address: str) -> int:
         """Return a handle by PCI address."""
         handle = c_void_p()
         self._call("device_get_handle_by_pci_bus_id", address.encode(), byref(handle), device=address)
-        return self._known(handle, address)
+        return self._known("device_get_handle_by_pci_bus_id", handle, address)
 
     def device_get_pci_info(self, handle: int) -> str:
         """Return the PCI address of a device."""
@@ -174,7 +185,7 @@ class CtypesLibrary:
         """Return a new set of events."""
         events = c_void_p()
         self._call("event_set_create", byref(events))
-        return events.value or 0
+        return _some("event_set_create", events)
 
     def device_register_events(self, handle: int, mask: int, events: int) -> None:
         """Let a set have these events of a device."""
@@ -192,8 +203,8 @@ class CtypesLibrary:
 
     # ------------------------------------------------------------------ how a function is called
 
-    def _known(self, handle: c_void_p, name: str) -> int:
-        number = handle.value or 0
+    def _known(self, function: str, handle: c_void_p, name: str) -> int:
+        number = _some(function, handle)
         self._names.setdefault(number, name)
         return number
 
@@ -210,8 +221,15 @@ class CtypesLibrary:
             called = self._library[f"hlml_{function}"]
         except AttributeError:
             message = f"{self._path} has no function hlml_{function}"
-            raise HlmlError(message, cure="update Habana's firmware tools on the host") from None
+            raise HlmlError(message, cure=UPDATE) from None
         called.argtypes, called.restype = _ARGUMENTS[function], c_int
         code = called(*arguments)
         if code != SUCCESS:
             raise refused(function, code, device)
+
+
+def _some(function: str, pointer: c_void_p) -> int:
+    """Return where a pointer points to; nothing that is given back to the library may be none. Raises HlmlError."""
+    if not pointer.value:
+        raise HlmlError(f"hlml_{function} returned 0, success, but nothing to go on with", cure=UPDATE)
+    return pointer.value

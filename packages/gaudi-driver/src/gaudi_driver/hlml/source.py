@@ -115,8 +115,8 @@ class HlmlSource:
         if step is None or time.monotonic() - step[0] <= self._pace.hang:
             return report
         away = (
-            f"Habana's management library hangs in {step[1]} for more than {self._pace.hang:g} s; look at the kernel"
-            " log of the host, and restart the driver once the device works"
+            f"{step[1]} has not ended for more than {self._pace.hang:g} s; look at the kernel log of the host, and"
+            " restart the driver if it does not go on once the devices work"
         )
         return replace(report or Report(), away=away)
 
@@ -138,7 +138,7 @@ class HlmlSource:
 
         After a change the library begins anew: it may have looked for devices at its start only.
         """
-        self._at("loading it")
+        self._at("loading libhlml.so")
         with Session(self._load(), self._at) as session:
             began: Resets | None = None
             looked, wait = float("-inf"), _FIRST_MILLISECONDS
@@ -155,7 +155,7 @@ class HlmlSource:
 
     def _observe(self) -> Resets | None:
         """See what the kernel shows, and which events do not count any more."""
-        self._at("sysfs")
+        self._at("reading sysfs")
         resets = self._machine.resets()
         if resets is not None:
             self._incidents.observe(resets, self._machine.is_operational, time.monotonic())
