@@ -64,22 +64,25 @@ class Rig:
     """A source of the management library of a made-up machine."""
 
     def __init__(self, hlml: HlmlFolder, load: Callable[[], Library]) -> None:
-        self.hlml, self._load, self.loads = hlml, load, 0
+        self.hlml, self._load = hlml, load
+        self.loads = self.rounds = 0
         self.interval = 0.02
         self.rings = threading.Semaphore(0)
         self.sources: list[HlmlSource] = []
 
     def make(self, pace: Pace = QUICK) -> HlmlSource:
         machine = Machine(FileTree(str(self.hlml.sysfs)))
-        source = HlmlSource(
-            self._counted, machine, lambda: self.interval, pace=pace, backoff=Backoff(0.01, 0.05)
-        )
+        source = HlmlSource(self._counted, machine, self._asked, pace=pace, backoff=Backoff(0.01, 0.05))
         self.sources.append(source)
         return source
 
     def _counted(self) -> Library:
         self.loads += 1
         return self._load()
+
+    def _asked(self) -> float:
+        self.rounds += 1
+        return self.interval
 
     def start(self, pace: Pace = QUICK) -> HlmlSource:
         source = self.make(pace)
@@ -172,6 +175,9 @@ def test_devices_that_are_fine_with_who_they_are(rig: Rig) -> None:
         for number, bdf in enumerate(BDFS)
     }
     assert rig.rings.acquire(timeout=60)
+    rounds = rig.rounds
+    wait_until(lambda: rig.rounds > rounds + 5, "some more looks")
+    # Nothing that was not told before.
     assert not rig.rings.acquire(blocking=False)
 
 
@@ -372,7 +378,7 @@ def test_a_kernel_driver_that_is_bound_anew_has_reset_the_device(rig: Rig) -> No
 
 
 def test_after_its_reset_a_device_has_to_work_for_a_while(rig: Rig) -> None:
-    source = rig.fine(Pace(wait=0.02, grace=0.0, proof=3600.0))
+    source = rig.fine(Pace(wait=0.02, proof=3600.0, hold=0.0))
     rig.hlml.event(BDF, CRITICAL)
     wait_severity(source, BDF, Severity.CRITICAL)
     rig.hlml.kernel(BDF, "hard_reset_cnt", "1")
@@ -450,6 +456,28 @@ def test_an_event_of_a_device_without_a_name_is_told_once_and_is_nobodys(
     told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert told == ["HLML: an event (bits 0x2) of a device that it does not name"]
     assert all(report.findings[BDF] == (OK,) for report in reports)
+
+
+def test_a_library_that_looks_for_devices_at_its_start_only_is_started_again(hlml: HlmlFolder) -> None:
+    class Lazy(SimulatedLibrary):
+        def init(self) -> None:
+            super().init()
+            self._first = super()._devices()
+
+        def _devices(self) -> list[str]:
+            return self._first
+
+    rig = Rig(hlml, lambda: Lazy(hlml.folder))
+    source = rig.fine()
+    hlml.add("0000:cd:00.0")
+    wait_for(source, dict.fromkeys([*BDFS, "0000:cd:00.0"], (OK,)))
+    source.stop()
+
+
+def test_a_library_that_was_begun_already_is_gone_on_with(hlml: HlmlFolder) -> None:
+    library = SimulatedLibrary(hlml.folder)
+    library.init()
+    Rig(hlml, lambda: library).fine().stop()
 
 
 def test_an_older_library_is_asked_for_what_it_knows(hlml: HlmlFolder) -> None:
