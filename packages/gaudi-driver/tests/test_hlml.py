@@ -345,6 +345,23 @@ def test_devices_that_cannot_be_listened_to_are_looked_at(rig: Rig) -> None:
     assert {one.severity for told in report.findings.values() for one in told} == {Severity.UNKNOWN}
 
 
+def test_nobody_waits_for_events_of_no_device(hlml: HlmlFolder) -> None:
+    class Strict(SimulatedLibrary):
+        def event_set_wait(self, events: int, milliseconds: int) -> Occurrence:
+            if not self._sets[events].devices:
+                raise refused("event_set_wait", 2)
+            return super().event_set_wait(events, milliseconds)
+
+    shutil.rmtree(hlml.folder / "devices")
+    rig = Rig(hlml, lambda: Strict(hlml.folder))
+    source = rig.start()
+    wait_for(source, {})
+    (hlml.folder / "devices").mkdir()
+    hlml.add("0000:cd:00.0")
+    wait_for(source, {"0000:cd:00.0": (OK,)})
+    source.stop()
+
+
 # --------------------------------------------------------------------- events
 
 
