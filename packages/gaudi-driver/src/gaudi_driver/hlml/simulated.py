@@ -20,7 +20,7 @@ _UNINITIALIZED: Final = 1
 _INVALID: Final = 2
 _TWICE: Final = 5
 _NO_DATA: Final = 21
-_EVERY: Final = 0.05
+_EVERY: Final = 0.1
 """Seconds between two looks for events."""
 
 
