@@ -21,7 +21,7 @@ from dra_common.kubelet.sockets import put_in_place
 PACKAGES = [path for path in Path(__file__).parents[2].glob("*/src/*") if path.is_dir()]
 """Every driver's, also those to come."""
 
-BESIDE = ("testing", "simulate", "demo.py", "demo/", "benchmark.py")
+BESIDE = ("testing", "simulate", "simulation/", "demo.py", "demo/", "benchmark.py")
 """Not the product: what imitates the world around it. ``simulate/client.py`` is the product's way to that world."""
 
 CHANGES_OF_OS = {

@@ -100,7 +100,7 @@ def test_the_other_stories_are_true(demo: Demo, story: str, profile: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--driver=nope"], "no driver 'nope' with stories is installed (there are: gpu)"),
+        (["--driver=nope"], "no driver 'nope' with stories is installed (there are: gaudi, gpu)"),
         (["--story=nope"], "no story 'nope' of the gpu driver (there are: claim"),
         (["--profile=nope"], "no profile 'nope' (one of battlemage-pro, "),
     ],
