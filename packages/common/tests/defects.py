@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from marks import Proof, marked
+from marks import Proof, listed, marked
 
 DEFECTS: Mapping[int, str] = {
     1: "a claim is answered with a CDI id that no file defines",
@@ -42,8 +42,4 @@ def proofs() -> Mapping[int, list[Proof]]:
 
 
 if __name__ == "__main__":
-    found = proofs()
-    for number, text in DEFECTS.items():
-        sys.stdout.write(
-            f"{number:2} {text}\n" + "".join(f"     {proof}\n" for proof in found.get(number, ()))
-        )
+    sys.stdout.write(listed(DEFECTS, proofs()))

@@ -38,6 +38,14 @@ def marked(mark: str) -> Mapping[int, list[Proof]]:
     return found
 
 
+def listed(texts: Mapping[int, str], found: Mapping[int, list[Proof]]) -> str:
+    """Return a line for each number, and one for each of its tests."""
+    return "".join(
+        f"{number:2} {text}\n" + "".join(f"     {proof}\n" for proof in found.get(number, ()))
+        for number, text in texts.items()
+    )
+
+
 def strays(mark: str) -> int:
     """How many marks :func:`marked` does not find, since they have another shape: they would stand in no table."""
     written = sum(len(re.findall(rf"\bmark\.{mark}\(\d", file.read_text())) for file in _files("*.py"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from marks import Proof, marked
+from marks import Proof, listed, marked
 
 SCENARIOS: Mapping[int, str] = {
     # Registration.
@@ -110,8 +110,4 @@ def proofs() -> Mapping[int, list[Proof]]:
 
 
 if __name__ == "__main__":
-    found = proofs()
-    for number, text in SCENARIOS.items():
-        sys.stdout.write(
-            f"{number:2} {text}\n" + "".join(f"     {proof}\n" for proof in found.get(number, ()))
-        )
+    sys.stdout.write(listed(SCENARIOS, proofs()))

@@ -133,9 +133,8 @@ def _watched(here: World) -> Iterator[Figure]:
     yield Figure("health", f"{many}, all well", 100 * used / lasted, "% of a core", _MOST_PERCENT)
     yield Figure("health", f"{many}, all well", len(_slice_writes(here)), "writes", 0)
     bad = here.devices[0]
-    domain, bus, slot, function, _ = bad.split("-")
     began = time.monotonic()
-    ControlClient(node.machine).request("wedge", bdf=f"{domain}:{bus}:{slot}.{function}", methods="unknown")
+    _hang(here, bad)
     status = node.kubelet.health
     wait_until(lambda: status(NAME, node.name, bad).status == "Unhealthy", "the kubelet to know", pause=0.001)
     yield Figure(
@@ -166,12 +165,16 @@ def _goes_bad(here: World, device: str) -> int:
     """Let a GPU hang; return how many slices are written: that of it, and that of its modes, which come last."""
     wait_at_rest(here.pid)
     here.node.api.forget_requests()
-    domain, bus, slot, function, _ = device.split("-")
-    bdf = f"{domain}:{bus}:{slot}.{function}"
-    ControlClient(here.node.machine).request("wedge", bdf=bdf, methods="unknown")
+    _hang(here, device)
     wait_until(lambda: _slice_writes(here), "it to be published")
     wait_at_rest(here.pid)
     return len(_slice_writes(here))
+
+
+def _hang(here: World, device: str) -> None:
+    place = split_name(device)
+    assert place is not None  # noqa: S101 - it is published
+    ControlClient(here.node.machine).request("wedge", bdf=place[0], methods="unknown")
 
 
 def _wiped(here: World) -> float:
