@@ -48,7 +48,7 @@ class PciMatch(PolicyModel):
 
     Args:
         pci_id: PCI device id, attribute `pciId`.
-        pci_address: PCI address, attribute `pciAddress`.
+        pci_address: PCI address, `0000:03:00.0`.
         name: name of the device as it is published.
     """
 
