@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 
 import pytest
-from dra_common.pci.version import driver_version
 from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
 from gpu_driver.inside import Insides
@@ -125,52 +124,3 @@ def test_i915_is_not_asked_what_it_does_not_know(xe: SysTree) -> None:
     assert (gpu.tiles, gpu.cores, gpu.guc_submission) == (None, None, "")
     assert gpu.driver_version == "6.19.4"
     assert not {name for _, name in host.asked if name.startswith("xe.")}
-
-
-# --------------------------------------------------------------------------- versions of kernel drivers
-
-
-@pytest.mark.parametrize(
-    ("release", "version"),
-    [
-        ("6.19.4-1-amd64", "6.19.4"),
-        ("7.1.0-rc3+", "7.1.0"),
-        ("6.19", "6.19.0"),
-        ("06.019.4", "6.19.4"),
-        ("6", ""),
-        ("6.19.1234567890", ""),
-        ("next", ""),
-        ("", ""),
-    ],
-)
-def test_a_driver_of_the_kernels_tree_has_the_kernels_version(
-    tree: SysTree, release: str, version: str
-) -> None:
-    tree.file("proc/sys/kernel/osrelease", f"{release}\n")
-    assert driver_version(tree.host, "xe") == version
-
-
-@pytest.mark.parametrize(
-    ("files", "version"),
-    [
-        ({"version": "1.23.10.72", "taint": "OE"}, "1.23.10"),
-        ({"version": "1.23.10.72"}, "1.23.10"),
-        ({"version": "backported", "taint": "OE"}, ""),
-        ({"taint": "OE"}, ""),
-        ({"taint": "E"}, "6.19.4"),
-        ({}, "6.19.4"),
-    ],
-)
-def test_one_that_was_built_beside_the_kernel_says_its_own_or_nothing(
-    xe: SysTree, files: dict[str, str], version: str
-) -> None:
-    (xe.root / "sys/bus/pci/drivers/xe/module/taint").unlink()
-    for name, text in files.items():
-        xe.file(f"sys/bus/pci/drivers/xe/module/{name}", f"{text}\n")
-    assert driver_version(xe.host, "xe") == version
-
-
-def test_what_cannot_be_read_is_unknown(tree: SysTree) -> None:
-    assert driver_version(tree.host, "xe") == ""
-    (tree.root / "proc/sys/kernel/osrelease").mkdir(parents=True)
-    assert driver_version(tree.host, "xe") == ""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from dra_common.errors import HostError, HostNotFound
@@ -10,11 +9,6 @@ from trees import Tree
 
 BDF = "0000:03:00.0"
 CARD = re.compile(r"card[0-9]{1,6}", re.ASCII)
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path)
 
 
 def facts_of(tree: Tree) -> tuple[Facts, list[str]]:
