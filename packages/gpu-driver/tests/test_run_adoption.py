@@ -3,64 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import go_nodes
 import pytest
 from dra_common.model import ClaimRef
 from dra_common.testing.node import SimulatedNode
-from dra_common.testing.waiting import wait_until
 from driver_nodes import assert_no_surprise, host_paths, is_alive, lines, reboot, refusal
-from gpu_nodes import NAME, NODE, allocated, gpu_cli, machine_only
+from go_nodes import everything, go_driver, ids, preview, waiting
+from gpu_nodes import NAME, NODE, allocated, machine_only, program
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 VFIO = "0000-22-00-0-0x56c0"
-
-GO = """
-import signal, sys
-from pathlib import Path
-from dra_common.kubelet._generated.pluginregistration_v1_pb2_grpc import add_RegistrationServicer_to_server
-from dra_common.kubelet.registration import RegistrationService
-from dra_common.kubelet.server import UnixServer
-from dra_common.readiness import Readiness
-
-name, plugin, registry = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-plugin.mkdir(exist_ok=True)
-dra = plugin / "dra.sock"
-service = RegistrationService(name, dra, Readiness(), lambda: 1)
-servers = [
-    UnixServer(dra, lambda server: None, threads=2),
-    UnixServer(registry / f"{name}-reg.sock", lambda it: add_RegistrationServicer_to_server(service, it), threads=2),
-]
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-for server in servers:
-    server.start()
-signal.sigwait([signal.SIGTERM])
-for server in servers:
-    server.stop(0)
-"""
-"""Its two sockets, answered as any kubelet plugin answers them."""
-
-
-@contextmanager
-def go_driver(node: SimulatedNode) -> Iterator[subprocess.Popen[bytes]]:
-    arguments = [NAME, str(node.state), str(node.registry)]
-    process = subprocess.Popen([sys.executable, "-c", GO, *arguments])
-    try:
-        wait_until(
-            lambda: any(each.driver == NAME for each in node.kubelet.registered), "the Go driver", seconds=60
-        )
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def claim(device: str, *more: str, request: str = "gpu", admin: bool = False) -> dict[str, Any]:
@@ -77,31 +34,13 @@ def claim(device: str, *more: str, request: str = "gpu", admin: bool = False) ->
 
 
 def leave(node: SimulatedNode, claims: Mapping[str, Any], static: Sequence[str] = (FLEX, B60)) -> Path:
-    """What the Go driver leaves on a node: its checkpoint, written since the boot, and its CDI file."""
-    node.state.mkdir(exist_ok=True)
-    path = node.state / "preparedClaims.json"
+    """What the Go driver leaves on a node: its checkpoint and its CDI file."""
     content = {
         "kind": "PreparedClaimsCheckpoint",
         "apiVersion": "checkpoint.gpu.intel.com/v1",
         "PreparedClaims": claims,
     }
-    path.write_text(json.dumps(content))
-    path.chmod(0o600)
-    os.utime(path, (time.time() + 60, time.time() + 60))
-    spec = node.static_cdi / "intel.com-gpu.yaml"
-    devices = [
-        f"- containerEdits:\n    deviceNodes:\n    - path: /dev/dri/stale\n      type: c\n  name: {name}\n"
-        for name in static
-    ]
-    spec.write_text(
-        "---\ncdiVersion: 0.5.0\ncontainerEdits: {}\ndevices:\n" + "".join(devices) + "kind: intel.com/gpu\n"
-    )
-    spec.chmod(0o600)
-    return path
-
-
-def ids(answer: Sequence[Any]) -> list[str]:
-    return [name for device in answer for name in device.cdi_ids]
+    return go_nodes.leave(node, content, static)
 
 
 @pytest.fixture
@@ -119,7 +58,7 @@ def test_from_the_go_driver_to_the_last_unprepare(node: SimulatedNode) -> None:
     answer = node.prepare(work)
     assert (ids(answer), answer[0].device, answer[0].requests) == ([f"intel.com/gpu={FLEX}"], FLEX, ("gpu",))
     assert any("/dev/dri/card" in path for path in host_paths(node.resolve(answer).device_nodes))
-    assert "/dev/dri/stale" not in host_paths(node.resolve(answer).device_nodes)
+    assert "/dev/stale" not in host_paths(node.resolve(answer).device_nodes)
     watched = node.prepare(look)
     assert ids(watched) == [f"intel.com/gpu={FLEX}", mei]
     assert len(host_paths(node.resolve(watched).device_nodes)) == 3
@@ -165,7 +104,7 @@ def test_after_a_reboot_the_same_ids_mean_the_nodes_of_that_boot(node: Simulated
     after = host_paths(node.resolve(before).device_nodes)
     # Probed in another order, the cards have other numbers.
     assert sorted(after) != sorted(paths)
-    assert "/dev/dri/stale" not in after
+    assert "/dev/stale" not in after
     node.unprepare(work)
 
 
@@ -210,10 +149,6 @@ def test_a_file_cut_off_by_a_crash_keeps_nobody_from_starting(node: SimulatedNod
 # --------------------------------------------------------------------------- while the Go driver is there
 
 
-def waiting(node: SimulatedNode) -> list[str]:
-    return [line for line in lines(node) if "waiting: " in line] if node.log.exists() else []
-
-
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_while_it_answers_nothing_is_taken_over_and_then_everything(
     node: SimulatedNode, end: signal.Signals
@@ -225,7 +160,7 @@ def test_while_it_answers_nothing_is_taken_over_and_then_everything(
         node.wait(lambda: waiting(node), "the driver to wait")
         # Meanwhile, for longer than a few looks take, somebody asks what would be adopted.
         for _ in range(2):
-            assert f"{work.uid}  adopt" in preview(node).stdout
+            assert f"{work.uid}  adopt" in preview(program, node).stdout
         assert path.exists()
         assert node.slices() == []
         assert [each.endpoint for each in node.kubelet.registered] == [str(node.state / "dra.sock")]
@@ -260,35 +195,12 @@ def test_asked_to_stop_while_it_waits_it_stops(node: SimulatedNode) -> None:
 # --------------------------------------------------------------------------- the preview
 
 
-def preview(node: SimulatedNode, *more: str) -> subprocess.CompletedProcess[str]:
-    return gpu_cli(
-        "claims",
-        "adopt",
-        "--dry-run",
-        f"--kubelet-plugins-dir={node.plugins}",
-        f"--kubelet-registry-dir={node.registry}",
-        f"--simulated-root={node.machine}",
-        *more,
-    )
-
-
-def everything(node: SimulatedNode) -> dict[str, tuple[float, bytes]]:
-    files = (
-        path
-        for folder in (node.plugins, node.registry, node.cdi, node.static_cdi)
-        for path in folder.rglob("*")
-    )
-    return {
-        str(path): (path.lstat().st_mtime, path.read_bytes() if path.is_file() else b"") for path in files
-    }
-
-
 def test_a_dry_run_beside_the_go_driver_says_it_all_and_changes_nothing(node: SimulatedNode) -> None:
     good, bad = "11111111-0000-4000-8000-000000000001", "11111111-0000-4000-8000-000000000002"
     with go_driver(node):
         leave(node, {good: claim(FLEX), bad: claim("0000-77-00-0-0x56c0")})
         before = everything(node)
-        table, found = preview(node), preview(node, "--json", f"--node-name={NODE}")
+        table, found = preview(program, node), preview(program, node, "--json", f"--node-name={NODE}")
         assert everything(node) == before
     assert (table.returncode, found.returncode) == (1, 1)
     assert f"another driver serves {NAME} on this node" in table.stderr

@@ -15,12 +15,10 @@ from dra_common.testing.waiting import wait_until
 from driver_nodes import assert_no_surprise, control, is_alive, short_folder, write
 from fake_xpumd import FakeXpumd, device
 from gpu_nodes import NAME, NODE, by_address, running
+from watched import published, wait_published, wait_seen
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 FLEX_BDF, B60_BDF = "0000:4d:00.0", "0000:9a:00.0"
-KEY = f"{NAME}/unhealthy"
-
-Status = tuple[str, list[tuple[str, str]]]
 
 
 @pytest.fixture
@@ -30,26 +28,6 @@ def node() -> Iterator[SimulatedNode]:
         yield node
         assert is_alive(node)
         assert_no_surprise(node, ["is unhealthy", "health source xpumd cannot tell"])
-
-
-def published(node: SimulatedNode, name: str) -> Status:
-    """The attribute ``health`` of a device, and value and effect of the taint of health."""
-    (device,) = (device for device in node.devices() if device["name"] == name)
-    taints = [taint for taint in device.get("taints", ()) if taint["key"] == KEY]
-    return device["attributes"]["health"]["string"], [(taint["value"], taint["effect"]) for taint in taints]
-
-
-def wait_published(node: SimulatedNode, name: str, state: str, reason: str = "") -> None:
-    wanted = (state, [(reason, "NoExecute")] if reason else [])
-    wait_until(lambda: published(node, name) == wanted, f"{name} to be {state}")
-
-
-def wait_seen(node: SimulatedNode, name: str, status: str, words: str = "") -> None:
-    def look() -> bool:
-        seen = node.kubelet.health(NAME, NODE, name)
-        return seen.status == status and words in seen.message
-
-    wait_until(look, f"the kubelet to see {name} {status}")
 
 
 def wedge(node: SimulatedNode) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dra_common.testing.node import SimulatedNode
@@ -22,6 +21,7 @@ from driver_nodes import (
 )
 from gpu_nodes import allocated, gpu_cli, machine_only, running
 from modes_world import configure
+from watched import attribute, written
 
 FLEX, B60 = "0000-4d-00-0-0x56c0", "0000-9a-00-0-0xe211"
 FLEX_BDF, B60_BDF = "0000:4d:00.0", "0000:9a:00.0"
@@ -34,11 +34,6 @@ def node() -> Iterator[SimulatedNode]:
     with running("two-gpus", "--rescan-seconds=3600") as node:
         yield node
         assert is_alive(node)
-
-
-def attribute(node: SimulatedNode, name: str, attribute: str) -> Any:
-    (device,) = (device for device in node.devices() if device["name"] == name)
-    return next(iter(device["attributes"][attribute].values()))
 
 
 def test_a_pulled_gpu_is_tainted_then_removed_then_back(node: SimulatedNode) -> None:
@@ -56,22 +51,6 @@ def test_a_pulled_gpu_is_tainted_then_removed_then_back(node: SimulatedNode) -> 
     node.unprepare(ref)
     assert node.leftovers() == []
     assert_no_surprise(node)
-
-
-def written(node: SimulatedNode, name: str) -> list[list[str]]:
-    """What was written of a device, in this order: keys of its taints, or that it is removed."""
-    bodies = [request.body for request in node.api.writes if "/resourceslices" in request.path]
-    found = [
-        [device for device in body["spec"].get("devices", ()) if device["name"] == name]
-        for body in bodies
-        if body is not None
-    ]
-    return [
-        [taint["key"].rpartition("/")[2] for taint in devices[0].get("taints", ())]
-        if devices
-        else ["removed"]
-        for devices in found
-    ]
 
 
 @pytest.mark.scenario(49)
