@@ -10,7 +10,7 @@ export K8S GATES SERVED
 .PHONY: help demo bench bench-cluster fuzz test test-all kills test-kernel kernel-parts kernel-shell e2e e2e-tools cluster cluster-down lint format image protos clean
 
 help:
-	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events"
+	@echo "make demo       a simulated node, the real driver, one claim after another; ARGS=--json for events, ARGS=\"--driver gaudi\" for the other driver"
 	@echo "make bench      what the driver costs: time, memory, requests; ARGS=--help for its options"
 	@echo "make bench-cluster  the same on a real one-node Kubernetes, as root; ARGS=\"--only storm\" K8S=1.34"
 	@echo "make fuzz       every parser and the claim engine under random input; RUNS=100000 TARGET=cdi JSON=1"

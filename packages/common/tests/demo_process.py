@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class Demo:
@@ -42,6 +44,26 @@ class Demo:
         process = self.start(*arguments)
         out, err = process.communicate(timeout=110)
         return process.returncode, out, err
+
+    def told(self, shown: Mapping[str, str], *arguments: str) -> list[dict[str, Any]]:
+        """Play it as JSON; the events, all of whose statements are true.
+
+        ``shown``: words of a step's title -> words of a statement in it.
+        """
+        code, out, err = self.play("--json", *arguments)
+        assert (code, err) == (0, ""), out
+        events: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
+        titles = {event["step"]: event["title"] for event in events if event["event"] == "step"}
+        assert list(titles) == list(range(1, len(titles) + 1))
+        checks = [event for event in events if event["event"] == "check"]
+        for words, statement in shown.items():
+            (step,) = (step for step, title in titles.items() if words in title)
+            said = [check["statement"] for check in checks if check["step"] == step]
+            assert any(statement in one for one in said), (words, said)
+        assert all(check["ok"] is True for check in checks)
+        assert (events[-1]["event"], events[-1]["ok"], events[-1]["checked"]) == ("end", True, len(checks))
+        self.nothing_left()
+        return events
 
     def nothing_left(self) -> None:
         assert list(self.folder.iterdir()) == []

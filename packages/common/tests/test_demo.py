@@ -137,6 +137,12 @@ def test_a_bug_in_a_story_is_a_traceback_and_nothing_is_left(demo: Demo) -> None
     demo.nothing_left()
 
 
+def test_without_a_name_it_is_the_drivers_first_story(demo: Demo) -> None:
+    code, out, err = play(demo)
+    assert (code, err) == (0, "")
+    assert out.startswith("   The true story\n")
+
+
 # ---------------------------------------------------------------------- bad usage
 
 

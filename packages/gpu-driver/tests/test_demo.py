@@ -32,20 +32,7 @@ def demo() -> Iterator[Demo]:
 
 
 def test_every_step_is_told_as_events_and_every_statement_is_true(demo: Demo) -> None:
-    code, out, err = demo.play("--json")
-    assert (code, err) == (0, "")
-    events = [json.loads(line) for line in out.splitlines()]
-    titles = {event["step"]: event["title"] for event in events if event["event"] == "step"}
-    assert list(titles) == list(range(1, len(titles) + 1))
-    for words, shown in SHOWN.items():
-        (step,) = (step for step, title in titles.items() if words in title)
-        said = [event["statement"] for event in events if event["step"] == step and event["event"] == "check"]
-        assert any(shown in statement for statement in said), (words, said)
-    checks = [event for event in events if event["event"] == "check"]
-    assert all(check["ok"] is True for check in checks)
-    assert (events[-1]["event"], events[-1]["ok"], events[-1]["checked"]) == ("end", True, len(checks))
-    _tables_are_those_of_the_machine(events)
-    demo.nothing_left()
+    _tables_are_those_of_the_machine(demo.told(SHOWN))
 
 
 def _tables_are_those_of_the_machine(events: list[dict[str, Any]]) -> None:

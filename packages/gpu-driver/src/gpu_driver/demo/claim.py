@@ -13,6 +13,7 @@ from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.allocator.quantities import parse_quantity
 from dra_common.testing.cdi import ResolvedEdits
 from dra_common.testing.demo import Narrator
+from dra_common.testing.demo.claims import take_back
 from dra_common.testing.kubelet import KubeletCallError
 from dra_common.testing.node import SimulatedNode
 
@@ -283,11 +284,5 @@ def _clean_up(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
 
 def _take_all_back(node: SimulatedNode, narrator: Narrator, held: Held) -> None:
     for ref in list(held):
-        _take_back(node, narrator, ref)
+        take_back(node, narrator, ref)
         del held[ref]
-
-
-def _take_back(node: SimulatedNode, narrator: Narrator, ref: ClaimRef) -> None:
-    node.unprepare(ref)
-    narrator.check(f"claim {ref.name} is unprepared", not node.leftovers_of(ref), node.leftovers())
-    node.delete_claim(ref)

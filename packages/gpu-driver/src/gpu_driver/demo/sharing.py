@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dra_common.model import ClaimRef
-from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.demo import Narrator
+from dra_common.testing.demo.claims import allocated, at, device, pending, result, spec, take_back
 from dra_common.testing.node import SimulatedNode
 
 from gpu_driver.device import DRM_DRIVERS
@@ -45,20 +45,19 @@ def _start(node: SimulatedNode, narrator: Narrator) -> str:
     gpu = str(fit[0])
     narrator.say(_configure(node, gpu))
     with narrator.waiting("the driver reads its configuration again"):
-        node.wait(lambda: CLIENTS in _device(node, gpu)["capacity"], "the GPU to be shared")
-    rows = [(name, one["value"], _default(one)) for name, one in _device(node, gpu)["capacity"].items()]
+        node.wait(lambda: CLIENTS in device(node, gpu)["capacity"], "the GPU to be shared")
+    rows = [(name, one["value"], _default(one)) for name, one in device(node, gpu)["capacity"].items()]
     narrator.table("capacity", ("CAPACITY", "IN ALL", "A CLAIM GETS"), rows)
-    narrator.check(f"several claims can have {gpu}", _device(node, gpu)["allowMultipleAllocations"])
+    narrator.check(f"several claims can have {gpu}", device(node, gpu)["allowMultipleAllocations"])
     return gpu
 
 
 def _share(node: SimulatedNode, narrator: Narrator, gpu: str) -> tuple[ClaimRef, ClaimRef]:
     narrator.step("Two claims, one GPU")
-    refs = [node.create_claim(name, _spec(gpu)) for name in ("first", "second")]
+    refs = [node.create_claim(name, spec(NAME, at(gpu))) for name in ("first", "second")]
     for ref in refs:
-        outcome = node.allocate(ref)
-        narrator.check(f"claim {ref.name} is allocated", isinstance(outcome, Allocation), outcome)
-    results = [_result(node, ref) for ref in refs]
+        allocated(node, narrator, ref)
+    results = [result(node, ref) for ref in refs]
     header = ("CLAIM", "SHARE", "TAKES")
     rows = [(ref.name, found["shareID"], _taken(found)) for ref, found in zip(refs, results, strict=True)]
     narrator.table("shares", header, rows)
@@ -73,15 +72,14 @@ def _share(node: SimulatedNode, narrator: Narrator, gpu: str) -> tuple[ClaimRef,
 
 def _full(node: SimulatedNode, narrator: Narrator, gpu: str) -> ClaimRef:
     narrator.step("A third claim waits: there is room for two")
-    third = node.create_claim("third", _spec(gpu))
-    outcome = node.allocate(third)
-    narrator.check("claim third stays pending", isinstance(outcome, Unsatisfiable), outcome)
+    third = node.create_claim("third", spec(NAME, at(gpu)))
+    pending(node, narrator, third)
     return third
 
 
 def _others(node: SimulatedNode, narrator: Narrator, gpu: str) -> None:
     narrator.step("Nobody takes it away")
-    whole = node.create_claim("whole", _spec(gpu))
+    whole = node.create_claim("whole", spec(NAME, at(gpu)))
     node.allocate_past_scheduler(whole, gpu)
     error = node.refusal(whole)
     narrator.check(
@@ -106,10 +104,9 @@ def _next(
 ) -> None:
     narrator.step("The first claim ends")
     answer = node.prepare(second)
-    _take_back(node, narrator, first)
+    take_back(node, narrator, first)
     narrator.check("claim second has what it had", node.prepare(second) == answer)
-    outcome = node.allocate(third)
-    narrator.check("claim third gets in", isinstance(outcome, Allocation), outcome)
+    allocated(node, narrator, third, "claim third gets in")
     node.prepare(third)
 
 
@@ -120,18 +117,16 @@ def _end(node: SimulatedNode, narrator: Narrator, gpu: str, *refs: ClaimRef) -> 
     with narrator.waiting("the driver reads its configuration again"):
         node.wait(lambda: key in _taints(node, gpu), "the taint of a GPU that is still shared")
     narrator.check(f"it has the taint {key}: no new claim gets it", truth=True)
-    late = node.create_claim("late", _spec(gpu))
-    outcome = node.allocate(late)
-    narrator.check("claim late stays pending", isinstance(outcome, Unsatisfiable), outcome)
+    late = node.create_claim("late", spec(NAME, at(gpu)))
+    pending(node, narrator, late)
     for ref in refs:
-        _take_back(node, narrator, ref)
+        take_back(node, narrator, ref)
     with narrator.waiting("the driver publishes it whole"):
         node.wait(lambda: key not in _taints(node, gpu), "the taint to go")
     narrator.check(
-        "from now on one claim gets all of it", "allowMultipleAllocations" not in _device(node, gpu)
+        "from now on one claim gets all of it", "allowMultipleAllocations" not in device(node, gpu)
     )
-    outcome = node.allocate(late)
-    narrator.check("claim late has it", isinstance(outcome, Allocation), outcome)
+    allocated(node, narrator, late, "claim late has it")
     narrator.check("nothing is left of the others", node.leftovers() == [], node.leftovers())
     narrator.check("the driver ends with exit code 0 on SIGTERM", node.stop_driver() == 0)
 
@@ -154,41 +149,13 @@ def _configure(node: SimulatedNode, gpu: str = "") -> str:
     return text
 
 
-def _spec(gpu: str) -> dict[str, Any]:
-    place = f'device.attributes["{NAME}"].pciAddress'
-    bdf = "{}:{}:{}.{}".format(*gpu.split("-"))
-    selectors = [{"cel": {"expression": f'{place} == "{bdf}"'}}]
-    return {
-        "devices": {
-            "requests": [{"name": "gpu", "exactly": {"deviceClassName": NAME, "selectors": selectors}}]
-        }
-    }
-
-
-def _device(node: SimulatedNode, gpu: str) -> Mapping[str, Any]:
-    (found,) = (one for one in node.devices() if one["name"] == gpu)
-    return found
-
-
 def _taints(node: SimulatedNode, gpu: str) -> Sequence[str]:
-    return [taint["key"] for taint in _device(node, gpu).get("taints", ())]
+    return [taint["key"] for taint in device(node, gpu).get("taints", ())]
 
 
 def _default(capacity: Mapping[str, Any]) -> str:
     return str(capacity.get("requestPolicy", {}).get("default", "all"))
 
 
-def _result(node: SimulatedNode, ref: ClaimRef) -> Mapping[str, Any]:
-    claim: Any = node.api.get("ResourceClaim", ref.name, ref.namespace)
-    (found,) = claim["status"]["allocation"]["devices"]["results"]
-    return dict(found)
-
-
 def _taken(result: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {amount}" for name, amount in sorted(result["consumedCapacity"].items()))
-
-
-def _take_back(node: SimulatedNode, narrator: Narrator, ref: ClaimRef) -> None:
-    node.unprepare(ref)
-    narrator.check(f"claim {ref.name} is unprepared", not node.leftovers_of(ref), node.leftovers())
-    node.delete_claim(ref)

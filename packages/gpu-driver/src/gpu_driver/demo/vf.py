@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from dra_common.model import ClaimRef
-from dra_common.pci import split_name
-from dra_common.testing.allocator import Allocation, Unsatisfiable
 from dra_common.testing.allocator.quantities import parse_quantity
 from dra_common.testing.demo import Narrator
+from dra_common.testing.demo.claims import (
+    allocated,
+    at,
+    bdf,
+    device,
+    nothing_left,
+    opaque,
+    pending,
+    result,
+    spec,
+    take_back,
+)
 from dra_common.testing.node import SimulatedNode
 
 from gpu_driver.config import KIND as CONFIG
@@ -76,7 +86,7 @@ def _start(node: SimulatedNode, narrator: Narrator) -> _Hero:
     narrator.table("devices", ("DEVICE", "MODE", "SHARES", "MEMORY, OF EACH"), [_row(one) for one in devices])
     gpu = _whole_of(modes[0])
     mine = [one for one in modes if _whole_of(one) == gpu]
-    takes = [_named(node, gpu), *mine]
+    takes = [device(node, gpu), *mine]
     same = all(one["consumesCounters"] == mine[0]["consumesCounters"] for one in takes)
     narrator.check(
         f"{gpu} and its {len(mine)} modes take the same counter, so one of them is given", same, takes
@@ -141,15 +151,10 @@ def _second(node: SimulatedNode, narrator: Narrator, hero: _Hero, first: ClaimRe
 
 def _whole(node: SimulatedNode, narrator: Narrator, hero: _Hero) -> ClaimRef:
     narrator.step("A claim on the whole GPU waits")
-    ref = node.create_claim(
-        "whole", _spec(NAME, f'device.attributes["{NAME}"].pciAddress == "{_bdf(hero.gpu)}"')
-    )
-    outcome = node.allocate(ref)
-    narrator.check("claim whole stays pending", isinstance(outcome, Unsatisfiable), outcome)
-    narrator.check(
-        "because of the counter", f"counter {hero.gpu}.{MODE}, 0 is left" in _why(narrator, outcome)
-    )
-    thief = node.create_claim("thief", _spec(NAME))
+    ref = node.create_claim("whole", spec(NAME, at(hero.gpu)))
+    why = _why(narrator, pending(node, narrator, ref))
+    narrator.check("because of the counter", f"counter {hero.gpu}.{MODE}, 0 is left" in why)
+    thief = node.create_claim("thief", spec(NAME))
     node.allocate_past_scheduler(thief, hero.gpu)
     error = node.refusal(thief)
     narrator.check("past the scheduler it is refused on the node", "it is in mode" in error, error)
@@ -164,7 +169,7 @@ def _by_memory(node: SimulatedNode, narrator: Narrator, hero: _Hero) -> ClaimRef
     narrator.step(f"A claim on a share with at least {wanted} of memory")
     ref = node.create_claim("third", _share(memory=wanted))
     _give(node, narrator, ref, hero)
-    takes = _result(node, ref)["consumedCapacity"]
+    takes = result(node, ref)["consumedCapacity"]
     narrator.check(f"it has all {share} of its VF", takes == {"memory": share, "vfs": "1"}, takes)
     return ref
 
@@ -172,10 +177,7 @@ def _by_memory(node: SimulatedNode, narrator: Narrator, hero: _Hero) -> ClaimRef
 def _machine(node: SimulatedNode, narrator: Narrator, hero: _Hero) -> ClaimRef:
     narrator.step("A claim on a share for a virtual machine")
     narrator.say(f"{CONFIG.kind} of {CONFIG.api_version}: binding: vfio")
-    parameters = {"apiVersion": CONFIG.api_version, "kind": CONFIG.kind, "binding": "vfio"}
-    spec = _share()
-    spec["devices"]["config"] = [{"opaque": {"driver": NAME, "parameters": parameters}}]
-    ref = node.create_claim("machine", spec)
+    ref = node.create_claim("machine", _share(config=opaque(CONFIG, binding="vfio")))
     _give(node, narrator, ref, hero)
     paths = _nodes(node, ref)
     group = [path for path in paths if path.startswith("/dev/vfio/") and path[10:].isdigit()]
@@ -191,9 +193,8 @@ def _machine(node: SimulatedNode, narrator: Narrator, hero: _Hero) -> ClaimRef:
 def _full(node: SimulatedNode, narrator: Narrator, hero: _Hero) -> None:
     narrator.step(f"There are {hero.shares} shares, and all are given")
     ref = node.create_claim("late", _share())
-    outcome = node.allocate(ref)
-    narrator.check("claim late stays pending", isinstance(outcome, Unsatisfiable), outcome)
-    narrator.check("because no share is left", f"{hero.mode['name']}: " in _why(narrator, outcome))
+    why = _why(narrator, pending(node, narrator, ref))
+    narrator.check("because no share is left", f"{hero.mode['name']}: " in why)
     node.delete_claim(ref)
 
 
@@ -215,12 +216,12 @@ def _last(node: SimulatedNode, narrator: Narrator, hero: _Hero, holders: Sequenc
     narrator.step("The claims end")
     *others, last = holders
     for ref in others:
-        _take_back(node, narrator, ref)
+        take_back(node, narrator, ref)
     kept, bound = _state(node, hero.gpu)[0], _bindings(node, hero.gpu)
     narrator.check(
         "the VFs stay for the one that is left", (kept, len(bound)) == (str(hero.shares), 1), bound
     )
-    _take_back(node, narrator, last)
+    take_back(node, narrator, last)
     now = _state(node, hero.gpu)
     narrator.table("found", ("sriov_numvfs", "sriov_drivers_autoprobe", "KERNEL DRIVER"), [now])
     narrator.check("with the last one the GPU is as it was found", now == hero.found, now)
@@ -229,47 +230,35 @@ def _last(node: SimulatedNode, narrator: Narrator, hero: _Hero, holders: Sequenc
 
 def _end(node: SimulatedNode, narrator: Narrator, hero: _Hero, whole: ClaimRef) -> None:
     narrator.step("Now the whole GPU can be had")
-    outcome = node.allocate(whole)
-    narrator.check("claim whole is allocated", isinstance(outcome, Allocation), outcome)
+    allocated(node, narrator, whole)
     answer = node.prepare(whole)
     narrator.check(f"and has {hero.gpu}", [one.device for one in answer] == [hero.gpu], answer)
-    late = node.create_claim("late", _share(f'device.attributes["{NAME}"].parent == "{_bdf(hero.gpu)}"'))
-    outcome = node.allocate(late)
-    narrator.check("a claim on a share of it waits now", isinstance(outcome, Unsatisfiable), outcome)
-    _take_back(node, narrator, whole)
-    narrator.check("nothing is left", node.leftovers() == [], node.leftovers())
-    narrator.check("the driver ends with exit code 0 on SIGTERM", node.stop_driver() == 0)
+    late = node.create_claim("late", _share(f'device.attributes["{NAME}"].parent == "{bdf(hero.gpu)}"'))
+    pending(node, narrator, late, "a claim on a share of it waits now")
+    take_back(node, narrator, whole)
+    nothing_left(node, narrator)
 
 
 # --------------------------------------------------------------------------- the node
 
 
-def _share(selector: str = "", **capacity: str) -> dict[str, Any]:
-    return _spec(_SHARES, selector, **capacity)
-
-
-def _spec(device_class: str, selector: str = "", **capacity: str) -> dict[str, Any]:
-    exactly: dict[str, Any] = {"deviceClassName": device_class}
-    if selector:
-        exactly["selectors"] = [{"cel": {"expression": selector}}]
-    if capacity:
-        exactly["capacity"] = {"requests": capacity}
-    return {"devices": {"requests": [{"name": "gpu", "exactly": exactly}]}}
+def _share(selector: str = "", config: Mapping[str, Any] | None = None, **capacity: str) -> dict[str, Any]:
+    amounts = {"capacity": {"requests": capacity}} if capacity else {}
+    return spec(NAME, selector, config, deviceClassName=_SHARES, **amounts)
 
 
 def _give(node: SimulatedNode, narrator: Narrator, ref: ClaimRef, hero: _Hero) -> None:
-    outcome = node.allocate(ref)
-    narrator.check(f"claim {ref.name} is allocated a share", isinstance(outcome, Allocation), outcome)
-    result = _result(node, ref)
-    narrator.check(f"of {hero.mode['name']}", result["device"] == hero.mode["name"], result)
+    allocated(node, narrator, ref, f"claim {ref.name} is allocated a share")
+    found = result(node, ref)
+    narrator.check(f"of {hero.mode['name']}", found["device"] == hero.mode["name"], found)
     with narrator.waiting("the driver prepares it"):
         answer = node.prepare(ref)
-    narrator.check("and prepared", [one.share_id for one in answer] == [result["shareID"]], answer)
+    narrator.check("and prepared", [one.share_id for one in answer] == [found["shareID"]], answer)
 
 
-def _why(narrator: Narrator, outcome: object) -> str:
+def _why(narrator: Narrator, outcome: str) -> str:
     """Say what is used up; of devices that are of no interest nothing."""
-    said = "\n".join(line.strip() for line in str(outcome).splitlines() if "is left" in line)
+    said = "\n".join(line.strip() for line in outcome.splitlines() if "is left" in line)
     narrator.say(said)
     return said
 
@@ -278,20 +267,9 @@ def _offered(node: SimulatedNode) -> tuple[str, ...]:
     return tuple(one["name"] for one in node.devices())
 
 
-def _result(node: SimulatedNode, ref: ClaimRef) -> Mapping[str, Any]:
-    claim: Any = node.api.get("ResourceClaim", ref.name, ref.namespace)
-    (found,) = claim["status"]["allocation"]["devices"]["results"]
-    return dict(found)
-
-
 def _nodes(node: SimulatedNode, ref: ClaimRef) -> list[str]:
     """Device nodes of a prepared claim's container."""
     return sorted(node.resolve(node.prepare(ref)).device_nodes)
-
-
-def _named(node: SimulatedNode, name: str) -> Mapping[str, Any]:
-    (found,) = (one for one in node.devices() if one["name"] == name)
-    return found
 
 
 def _whole_of(device: Mapping[str, Any]) -> str:
@@ -300,27 +278,15 @@ def _whole_of(device: Mapping[str, Any]) -> str:
     return split[0] if split else str(device["name"])
 
 
-def _bdf(gpu: str) -> str:
-    place = split_name(gpu)
-    return place[0] if place else ""
-
-
 def _state(node: SimulatedNode, gpu: str) -> tuple[str, ...]:
     """Read sriov_numvfs, sriov_drivers_autoprobe and the kernel driver."""
-    folder = node.machine / "sys/bus/pci/devices" / _bdf(gpu)
+    folder = node.machine / "sys/bus/pci/devices" / bdf(gpu)
     files = [(folder / f"sriov_{name}").read_text().strip() for name in ("numvfs", "drivers_autoprobe")]
     return *files, (folder / "driver").readlink().name
 
 
 def _bindings(node: SimulatedNode, gpu: str) -> set[tuple[str, str]]:
     """Read which VFs are bound, and to what."""
-    folders = [*(node.machine / "sys/bus/pci/devices" / _bdf(gpu)).glob("virtfn*")]
+    folders = [*(node.machine / "sys/bus/pci/devices" / bdf(gpu)).glob("virtfn*")]
     bound = [(link.resolve(), link / "driver") for link in folders if (link / "driver").is_symlink()]
     return {(folder.name, driver.readlink().name) for folder, driver in bound}
-
-
-def _take_back(node: SimulatedNode, narrator: Narrator, ref: ClaimRef) -> None:
-    with narrator.waiting(f"claim {ref.name} ends"):
-        node.unprepare(ref)
-    narrator.check(f"claim {ref.name} is unprepared", not node.leftovers_of(ref), node.leftovers())
-    node.delete_claim(ref)

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from dra_common.model import ClaimRef
-from dra_common.pci import split_name
 from dra_common.simulate import ControlClient
-from dra_common.testing.allocator import Allocation
 from dra_common.testing.demo import Narrator
+from dra_common.testing.demo.claims import allocated, at, bdf, device, hand, nothing_left, opaque, spec
 from dra_common.testing.node import SimulatedNode
 
 from gpu_driver.config import KIND
@@ -36,9 +35,9 @@ def _start(node: SimulatedNode, narrator: Narrator) -> tuple[str, str]:
         devices = node.wait_published()
     _show(node, narrator)
     fit = [
-        (device["name"], driver)
-        for device in devices
-        if (driver := _driver(device)) in DRM_DRIVERS and not device.get("taints")
+        (one["name"], driver)
+        for one in devices
+        if (driver := _driver(one)) in DRM_DRIVERS and not one.get("taints")
     ]
     narrator.need("this story needs a GPU on i915 or xe: choose another machine with --profile", fit)
     return fit[0]
@@ -47,9 +46,8 @@ def _start(node: SimulatedNode, narrator: Narrator) -> tuple[str, str]:
 def _to_a_virtual_machine(node: SimulatedNode, narrator: Narrator, gpu: str) -> ClaimRef:
     narrator.step("A claim that wants its GPU whole, for a virtual machine")
     narrator.say(f"GpuConfig of {KIND.api_version}: binding: vfio")
-    ref = node.create_claim("machine", _spec(gpu, binding="vfio"))
-    outcome = node.allocate(ref)
-    narrator.check(f"the allocator chose {gpu}", isinstance(outcome, Allocation), outcome)
+    ref = node.create_claim("machine", spec(NAME, at(gpu), opaque(KIND, binding="vfio")))
+    allocated(node, narrator, ref, f"the allocator chose {gpu}")
     with narrator.waiting("the driver binds it to VFIO"):
         edits = node.resolve(node.prepare(ref))
     rows = [(path, str(given.get("hostPath", path))) for path, given in edits.device_nodes.items()]
@@ -64,18 +62,17 @@ def _to_a_virtual_machine(node: SimulatedNode, narrator: Narrator, gpu: str) -> 
 
 def _others(node: SimulatedNode, narrator: Narrator, gpu: str, machine: ClaimRef) -> None:
     narrator.step("Nobody takes it away")
-    thief = node.create_claim("thief", _spec(gpu))
+    thief = node.create_claim("thief", spec(NAME, at(gpu)))
     node.allocate_past_scheduler(thief, gpu)
     error = node.refusal(thief)
     narrator.check(
         f"a second claim is refused and told the holder, {machine.name}", f"claim {machine}" in error, error
     )
-    watcher = node.create_claim("watcher", _spec(gpu, adminAccess=True))
-    outcome = node.allocate(watcher)
-    narrator.check("a monitor with adminAccess is let in beside it", isinstance(outcome, Allocation), outcome)
+    watcher = node.create_claim("watcher", spec(NAME, at(gpu), adminAccess=True))
+    allocated(node, narrator, watcher, "a monitor with adminAccess is let in beside it")
     answer = node.prepare(watcher)
     narrator.check(
-        "it gets nothing to open", not [one for device in answer for one in device.cdi_ids], answer
+        "it gets nothing to open", not [name for given in answer for name in given.cdi_ids], answer
     )
     narrator.check("and the GPU stays on VFIO", _bound(node, gpu) in VFIO_DRIVERS, _bound(node, gpu))
     for ref in (thief, watcher):
@@ -107,10 +104,10 @@ def _back(node: SimulatedNode, narrator: Narrator, gpu: str, native: str, machin
 def _past_kubernetes(node: SimulatedNode, narrator: Narrator, gpu: str, native: str) -> None:
     narrator.step("Somebody gives the GPU to a virtual machine past Kubernetes")
     _write(node, gpu, "driver_override", "vfio-pci")
-    _write(node, gpu, "driver/unbind", _bdf(gpu))
+    _write(node, gpu, "driver/unbind", bdf(gpu))
     _probe(node, gpu)
     with _open(node, gpu):
-        ref = node.create_claim("unlucky", _spec(gpu))
+        ref = node.create_claim("unlucky", spec(NAME, at(gpu)))
         node.allocate_past_scheduler(ref, gpu)
         error = node.refusal(ref)
         narrator.check("a claim does not pull it out from under that machine", "has it open" in error, error)
@@ -124,27 +121,14 @@ def _past_kubernetes(node: SimulatedNode, narrator: Narrator, gpu: str, native: 
     narrator.check(
         "and VFIO has it back, as it was found", _bound(node, gpu) == "vfio-pci", _bound(node, gpu)
     )
-    narrator.check("nothing is left", node.leftovers() == [], node.leftovers())
-    narrator.check("the driver ends with exit code 0 on SIGTERM", node.stop_driver() == 0)
+    nothing_left(node, narrator)
 
 
 # --------------------------------------------------------------------------- the node
 
 
-def _spec(gpu: str, *, adminAccess: bool = False, **config: str) -> dict[str, Any]:  # noqa: N803 - the API's name
-    selector = f'device.attributes["{NAME}"].pciAddress == "{_bdf(gpu)}"'
-    exactly: dict[str, Any] = {"deviceClassName": NAME, "selectors": [{"cel": {"expression": selector}}]}
-    if adminAccess:
-        exactly["adminAccess"] = True
-    devices: dict[str, Any] = {"requests": [{"name": "gpu", "exactly": exactly}]}
-    if config:
-        parameters = {"apiVersion": KIND.api_version, "kind": KIND.kind, **config}
-        devices["config"] = [{"opaque": {"driver": NAME, "parameters": parameters}}]
-    return {"devices": devices}
-
-
-def _driver(device: Mapping[str, Any]) -> str:
-    return str(device["attributes"]["driver"]["string"])
+def _driver(published: Mapping[str, Any]) -> str:
+    return str(published["attributes"]["driver"]["string"])
 
 
 def _show(node: SimulatedNode, narrator: Narrator) -> None:
@@ -155,20 +139,14 @@ def _show(node: SimulatedNode, narrator: Narrator) -> None:
 
 def _wait_driver(node: SimulatedNode, narrator: Narrator, gpu: str, *drivers: str) -> None:
     def published() -> str:
-        (device,) = (one for one in node.devices() if one["name"] == gpu)
-        return _driver(device)
+        return _driver(device(node, gpu))
 
     node.wait(lambda: published() in drivers, "the slice to say so")
     narrator.check(f"its ResourceSlice says {published()}", truth=True)
 
 
-def _bdf(gpu: str) -> str:
-    place = split_name(gpu)
-    return place[0] if place else ""
-
-
 def _folder(gpu: str) -> str:
-    return f"bus/pci/devices/{_bdf(gpu)}"
+    return f"bus/pci/devices/{bdf(gpu)}"
 
 
 def _bound(node: SimulatedNode, gpu: str) -> str:
@@ -177,11 +155,11 @@ def _bound(node: SimulatedNode, gpu: str) -> str:
 
 
 def _write(node: SimulatedNode, gpu: str, name: str, value: str) -> None:
-    ControlClient(node.machine).request("write", path=f"{_folder(gpu)}/{name}", value=value)
+    hand(node, "write", path=f"{_folder(gpu)}/{name}", value=value)
 
 
 def _probe(node: SimulatedNode, gpu: str) -> None:
-    ControlClient(node.machine).request("write", path="bus/pci/drivers_probe", value=_bdf(gpu))
+    hand(node, "write", path="bus/pci/drivers_probe", value=bdf(gpu))
 
 
 @contextmanager
@@ -190,5 +168,5 @@ def _open(node: SimulatedNode, gpu: str) -> Iterator[None]:
     link = node.machine / "sys" / _folder(gpu) / "iommu_group"
     client = ControlClient(node.machine)
     with client.connect() as connection, connection.makefile("rwb") as stream:
-        client.exchange(stream, "open", node=f"vfio/{link.readlink().name}", bdf=_bdf(gpu))
+        client.exchange(stream, "open", node=f"vfio/{link.readlink().name}", bdf=bdf(gpu))
         yield

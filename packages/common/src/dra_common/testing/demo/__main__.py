@@ -44,11 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _arguments(parser).parse_args(arguments)
     module = f"{asked.driver}_driver"
     stories = _stories(parser, asked.driver)
-    if asked.story not in stories:
-        parser.error(
-            f"no story {asked.story!r} of the {asked.driver} driver (there are: {', '.join(stories)})"
-        )
-    story, root = stories[asked.story], Path(tempfile.mkdtemp(prefix="dra-demo"))
+    name = asked.story or next(iter(stories))
+    if name not in stories:
+        parser.error(f"no story {name!r} of the {asked.driver} driver (there are: {', '.join(stories)})")
+    story, root = stories[name], Path(tempfile.mkdtemp(prefix="dra-demo"))
     profile = asked.profile or story.profile
     node = SimulatedNode(root, module=module, driver=story.driver, profile=profile, name="demo-node")
     try:
@@ -141,7 +140,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _arguments(parser: _Parser) -> _Parser:
     parser.add_argument("--driver", default="gpu", help="whose story (default: gpu)")
-    parser.add_argument("--story", default="claim", help="which one (default: claim)")
+    parser.add_argument("--story", default="", help="which one (default: the driver's first)")
     parser.add_argument(
         "--profile", default="", help="simulated machine, see `<driver>-driver simulate --list`"
     )
