@@ -24,7 +24,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def _levels_of_loggers() -> Iterator[None]:
     """Put back what `run` sets for a whole process: another test's log must not have more lines for it."""
-    loggers = [logging.getLogger(name) for name in ("dra_common", "gpu_driver", "gaudi_driver")]
+    loggers = [logging.getLogger(name) for name in ("dra_common", "gpu_driver", "gaudi_driver", "qat_driver")]
     levels = [logger.level for logger in loggers]
     yield
     for logger, level in zip(loggers, levels, strict=True):

@@ -7,7 +7,7 @@ status=0
 # Most processes of a run do little more than import: without bytecode each of them would compile it all again.
 unset PYTHONDONTWRITEBYTECODE
 if ! [ -d packages/common/tests/__pycache__ ]; then
-    python -m pytest -q --collect-only packages/gpu-driver/tests packages/gaudi-driver/tests tests e2e/unit kernel/unit >/dev/null 2>&1 &
+    python -m pytest -q --collect-only packages/gpu-driver/tests packages/gaudi-driver/tests packages/qat-driver/tests tests e2e/unit kernel/unit >/dev/null 2>&1 &
     python -m pytest -q --collect-only packages/common/tests >/dev/null 2>&1
     wait
 fi

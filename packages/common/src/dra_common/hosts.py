@@ -26,6 +26,7 @@ def open_host(settings: HostSettings) -> Host:
             sysfs=str(settings.sysfs_root),
             devfs=str(settings.devfs_root),
             procfs=str(settings.procfs_root),
+            debugfs=str(settings.sysfs_root / "kernel/debug"),
             dev_root=str(dev_root),
         )
     )

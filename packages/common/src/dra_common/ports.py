@@ -101,6 +101,10 @@ class Host(Protocol):
         """``/proc``."""
 
     @property
+    def debugfs(self) -> Tree:
+        """``/sys/kernel/debug``; nothing is in it where it is not mounted, or not for this process to see."""
+
+    @property
     def dev_root(self) -> str:
         """Where device nodes are *on the host*: what CDI files say. ``/dev`` unless set otherwise."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from dra_common.errors import HostError
 from dra_common.simulate import (
+    DEBUGFS,
     Function,
     KernelDriver,
     Machine,
@@ -81,10 +82,13 @@ class ToyDetails(BaseModel):
 
 
 class Toy(KernelDriver):
-    """A card with an attribute that can be written and a node that answers."""
+    """A card with an attribute that can be written, a file in debugfs and a node that answers."""
 
     def __init__(self) -> None:
-        super().__init__("toy")
+        super().__init__("toy", recovers=True)
+
+    def reset(self, machine: Machine, function: Function) -> None:
+        machine.set_file(f"{function.folder}/toy/mood/now", "new")
 
     def matches(self, function: Function) -> bool:
         return function.spec.device == "0x4242"
@@ -100,6 +104,8 @@ class Toy(KernelDriver):
             machine.change(card, {"MOOD": text.strip()})
 
         machine.add_file(mood, "good", store=store, owner=function)
+        knob = f"{DEBUGFS}/toy/{function.bdf}/knob"
+        machine.add_file(knob, "0", store=lambda text: machine.set_file(knob, text), owner=function)
         card = add_card(machine, function, files={"tune": details.tune}).card
         if details.broken:
             raise refuse(details.broken, "broken")

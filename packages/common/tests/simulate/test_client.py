@@ -52,6 +52,14 @@ def test_write(host: SimulatedHost) -> None:
     assert host.sysfs.exists(f"{PCI}/{PF}/virtfn2/vendor")
 
 
+def test_debugfs_is_where_it_is_mounted_and_takes_writes(host: SimulatedHost) -> None:
+    assert host.debugfs.read(f"toy/{TOY}/knob") == host.sysfs.read(f"kernel/debug/toy/{TOY}/knob") == "0"
+    host.debugfs.write(f"toy/{TOY}/knob", "7")
+    assert host.debugfs.read(f"toy/{TOY}/knob") == "7"
+    with pytest.raises(HostNotFound, match="kernel/debug/toy/nothing"):
+        host.debugfs.write("toy/nothing", "7")
+
+
 def test_write_through_a_link(host: SimulatedHost) -> None:
     host.sysfs.write(f"{PCI}/{PF}/driver/unbind", PF)
     assert not host.sysfs.exists(f"{PCI}/{PF}/driver")

@@ -385,3 +385,14 @@ def test_a_card_with_displays_has_a_link_under_an_old_name(kernel: Kernel) -> No
     assert str((kernel.machine.sys.root / folder / "controlD64").readlink()) == "card0"
     kernel.write("bus/pci/drivers/ast/unbind", BMC)
     assert kernel.machine.sys.names(folder) == []
+
+
+def test_a_driver_starts_a_function_again_after_an_error_that_was_not_corrected(
+    boot: Boot, profile_text: str
+) -> None:
+    kernel = boot(profile_text.replace("    numa_node: 1\n", "    numa_node: 1\n    aer: true\n"))
+    mood = f"{kernel.machine.functions[TOY].folder}/toy/mood/now"
+    kernel.report_error(TOY, "correctable", "RxErr")
+    assert kernel.machine.sys.read(mood) == "good"
+    kernel.report_error(TOY, "fatal", "MalfTLP")
+    assert kernel.machine.sys.read(mood) == "new"

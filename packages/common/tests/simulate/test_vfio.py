@@ -98,6 +98,25 @@ def test_without_an_iommu_the_probe_fails(boot: Boot, profile_text: str, refusal
     assert kernel.machine.functions[TOY].driver is None
 
 
+def test_where_vfio_does_not_mind_it_makes_a_group_while_it_is_bound(boot: Boot, profile_text: str) -> None:
+    kernel = boot(profile_text.replace("    iommu_group: 9\n", "") + "vfio_noiommu: true\n")
+    machine = kernel.machine
+    kernel.write("bus/pci/drivers/toy/unbind", TOY)
+    to_vfio(kernel, TOY)
+    assert vfio_nodes(kernel) == ["devices/noiommu-vfio0", "noiommu-4", "vfio"]
+    # The number is the first that no group of the IOMMU has.
+    link = (machine.sys.root / machine.functions[TOY].folder / "iommu_group").readlink()
+    assert link.as_posix().endswith("kernel/iommu_groups/4")
+    assert machine.sys.read("kernel/iommu_groups/4/name") == "vfio-noiommu"
+    close = kernel.open_node("vfio/noiommu-4", TOY)
+    assert machine.in_use[TOY] == 1
+    close()
+    kernel.write("bus/pci/drivers/vfio-pci/unbind", TOY)
+    assert vfio_nodes(kernel) == ["vfio"]
+    assert not machine.sys.exists("kernel/iommu_groups/4")
+    assert not machine.sys.exists(f"{machine.functions[TOY].folder}/iommu_group")
+
+
 def test_vfio_as_driver_of_a_pf_makes_no_vfs(kernel: Kernel, refusal: Refusal) -> None:
     kernel.write(f"{PCI}/{PF}/driver_override", "vfio-pci")
     kernel.write("bus/pci/drivers/igb/unbind", PF)

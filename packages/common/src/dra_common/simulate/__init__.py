@@ -7,8 +7,8 @@ that is the PCI core's (binding, SR-IOV, IOMMU groups, VFIO, uevents) is here. :
 
 from dra_common.simulate.client import ControlClient, SimulatedHost, SimulatedUevents
 from dra_common.simulate.drm import Card, DisplayDriver, add_card
-from dra_common.simulate.errnos import parse_unsigned, refuse
-from dra_common.simulate.folder import remove, require_vacant
+from dra_common.simulate.errnos import parse_bool, parse_unsigned, refuse
+from dra_common.simulate.folder import DEBUGFS, remove, require_vacant
 from dra_common.simulate.function import Function
 from dra_common.simulate.kernel_driver import IdDriver, KernelDriver
 from dra_common.simulate.machine import VIRTUAL, Machine
@@ -18,6 +18,7 @@ from dra_common.simulate.simulation import Simulation
 from dra_common.simulate.vfio import VfioPci
 
 __all__ = [
+    "DEBUGFS",
     "VIRTUAL",
     "Card",
     "ControlClient",
@@ -37,6 +38,7 @@ __all__ = [
     "add_card",
     "find_profile",
     "list_profiles",
+    "parse_bool",
     "parse_unsigned",
     "refuse",
     "remove",

@@ -68,12 +68,19 @@ def report(machine: Machine, function: Function, severity: str, name: str) -> No
 
 
 def _recover(machine: Machine, functions: tuple[Function, ...]) -> None:
-    able = [function for function in functions if function.driver and function.driver.recovers]
-    for function in able:
+    able = [
+        (function, function.driver) for function in functions if function.driver and function.driver.recovers
+    ]
+    for function, _ in able:
         _tell(machine, function, "BEGIN_RECOVERY", online=False)
     done = len(able) == len(functions)
+    if done:
+        for function, driver in able:
+            driver.reset(machine, function)
     for function in functions:
-        _tell(machine, function, "SUCCESSFUL_RECOVERY" if done else "FAILED_RECOVERY", online=done)
+        # A PF that started again has other VFs than before.
+        if machine.functions.get(function.bdf) is function:
+            _tell(machine, function, "SUCCESSFUL_RECOVERY" if done else "FAILED_RECOVERY", online=done)
 
 
 def _tell(machine: Machine, function: Function, event: str, *, online: bool) -> None:

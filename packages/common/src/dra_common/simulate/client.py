@@ -19,7 +19,7 @@ from dra_common.effects import effect
 from dra_common.errors import HardwareBusy, HostError, HostNotFound, HostWriteError
 from dra_common.host import FileTree, RealHost, Roots
 from dra_common.ports import DeviceQuery, Hand, Uevent
-from dra_common.simulate.folder import SOCKET
+from dra_common.simulate.folder import DEBUGFS, SOCKET
 
 E = TypeVar("E", bound=HostError)
 
@@ -113,11 +113,13 @@ def _decode(line: bytes) -> Mapping[str, Any]:
 class SimulatedTree(FileTree):
     """The simulated sysfs: like any file tree, but writes have the kernel's consequences and refusals."""
 
-    __slots__ = ("_client",)
+    __slots__ = ("_below", "_client")
 
-    def __init__(self, root: str, client: ControlClient) -> None:
-        super().__init__(root)
+    def __init__(self, root: str, client: ControlClient, below: str = "") -> None:
+        """``below``: the part of sysfs that it is; empty = the whole."""
+        super().__init__(f"{root}/{below}" if below else root)
         self._client = client
+        self._below = f"{below}/" if below else ""
 
     def write(self, path: str, value: str, by: Hand | None = None) -> None:
         """Write to an attribute. Raises HostNotFound; HostWriteError with the kernel's errno, 0 without a simulator."""
@@ -126,7 +128,7 @@ class SimulatedTree(FileTree):
             raise HostWriteError(f"cannot {step}: nothing to write (EINVAL)", errno=errno.EINVAL)
         try:
             with effect("hardware", f"{self.root}/{path}"):
-                answer = self._client.write(path, value, by)
+                answer = self._client.write(f"{self._below}{path}", value, by)
         except HardwareBusy:
             raise
         except HostError as error:
@@ -168,6 +170,7 @@ class SimulatedHost:
         self._client = ControlClient(Path(base))
         self._files = RealHost(Roots(sysfs=f"{base}/sys", devfs=f"{base}/dev", procfs=f"{base}/proc"))
         self.sysfs = SimulatedTree(f"{base}/sys", self._client)
+        self.debugfs = SimulatedTree(f"{base}/sys", self._client, below=DEBUGFS)
         self.devfs = ReadOnlyTree(f"{base}/dev")
         self.procfs = ReadOnlyTree(f"{base}/proc")
         self.dev_root = dev_root or f"{base}/dev"

@@ -15,6 +15,8 @@ from dra_common.errors import SettingsError
 
 MARKER = ".simulated-machine"
 SOCKET = "control.sock"
+DEBUGFS = "kernel/debug"
+"""Where debugfs is below sysfs, as on every machine that mounts it."""
 
 
 @contextmanager

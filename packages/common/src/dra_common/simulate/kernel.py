@@ -16,6 +16,7 @@ from pathlib import Path
 from dra_common.errors import SettingsError
 from dra_common.simulate import aer, binding, bus, drm
 from dra_common.simulate.errnos import refuse
+from dra_common.simulate.folder import DEBUGFS
 from dra_common.simulate.function import Function
 from dra_common.simulate.hub import Hub
 from dra_common.simulate.kernel_driver import KernelDriver, PciePort
@@ -102,6 +103,7 @@ class Kernel:
         for node, cpus in self._profile.numa.items():
             sysfs.write(f"devices/system/node/node{node}/cpulist", cpus)
         sysfs.write("devices/system/cpu/online", ",".join(self._profile.numa.values()))
+        sysfs.make_folder(DEBUGFS)
         controllers = "cpuset cpu io memory hugetlb pids rdma misc"
         sysfs.write(
             "fs/cgroup/cgroup.controllers", f"{controllers} dmem" if self._profile.dmem else controllers

@@ -94,6 +94,9 @@ class KernelDriver:
             machine.enable_vfs(pf, count)
         return count
 
+    def reset(self, machine: Machine, function: Function) -> None:
+        """Start the function again after a PCIe error that was not corrected; only called when ``recovers`` is set."""
+
     def query(self, machine: Machine, function: Function, node: str, name: str) -> bytes:
         """Answer an ioctl put to ``node`` (``dri/renderD128``) that belongs to ``function``.
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dra_common.simulate import attributes, binding, sriov
+from dra_common.simulate import attributes, binding, sriov, vfio_group
 from dra_common.simulate.dynamic_id import DynamicId
 from dra_common.simulate.errnos import refuse
 from dra_common.simulate.function import Function
@@ -300,10 +300,14 @@ class Machine:
         wanted = pf.sriov.vfs.get(index)
         if wanted and wanted.iommu_group is not None:
             return wanted.iommu_group
+        return self.free_group()
+
+    def free_group(self) -> int:
+        """Return the number of a new IOMMU group: above all that there are, or will be by the profile."""
         return max(self._groups(), default=-1) + 1
 
     def _groups(self) -> set[int]:
-        present = {function.spec.iommu_group for function in self.functions.values()}
+        present = {int(name) for name in self.sys.names("kernel/iommu_groups")}
         planned = {function.iommu_group for function in self.profile.functions}
         vfs = (function.sriov.vfs.values() for function in self.profile.functions if function.sriov)
         reserved = {vf.iommu_group for group in vfs for vf in group}
@@ -369,9 +373,9 @@ class Machine:
 
     def _is_had_through(self, node: str, bdf: str) -> bool:
         function = self.functions.get(bdf)
-        if function is None or node != f"vfio/{function.spec.iommu_group}":
+        if function is None or not self.sys.exists(f"{function.folder}/vfio-dev"):
             return False
-        return self.sys.exists(f"{function.folder}/vfio-dev")
+        return node == vfio_group.node(self, function)
 
     def switch_off(self) -> None:
         """End all waiting: nothing will be returned from any more."""

@@ -9,6 +9,7 @@
     numa: {0: 0-31, 1: 32-63}                   # NUMA node -> its CPUs
     dmem: {drm/0000:18:00.0/vram0: 17095983104} # cgroup dmem.capacity; a line shows while the card has DRM nodes
     vfio_cdev: true                             # the kernel has VFIO_DEVICE_CDEV (/dev/vfio/devices, /dev/iommu)
+    vfio_noiommu: false                         # vfio takes functions without an IOMMU (enable_unsafe_noiommu_mode)
     functions:
       - bdf: 0000:18:00.0
         path: [0000:15:01.0, 0000:16:00.0]      # bridges from the root complex; undescribed ones get default ids
@@ -166,6 +167,7 @@ class Profile(_Model):
     drivers: tuple[str, ...] = ()
     numa: dict[Annotated[int, Field(ge=0)], Line] = {0: "0-3"}
     vfio_cdev: bool = True
+    vfio_noiommu: bool = False
     dmem: dict[str, Annotated[int, Field(ge=0)]] = {}
     functions: tuple[FunctionSpec, ...] = ()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-
-from dra_common.simulate.errnos import refuse
+from dra_common.simulate import vfio_group
 from dra_common.simulate.function import Function
 from dra_common.simulate.kernel_driver import KernelDriver
 from dra_common.simulate.machine import VIRTUAL, Machine
@@ -42,18 +40,17 @@ class VfioPci(KernelDriver):
                 )
 
     def probe(self, machine: Machine, function: Function) -> None:
-        """Add the group's node and ``vfio-dev/vfioN``. Raises EINVAL without an IOMMU group."""
-        if function.spec.iommu_group is None:
-            raise refuse(errno.EINVAL, f"{function.bdf}: no IOMMU group")
-        _hold_group(machine, function, function.spec.iommu_group)
+        """Add the group's node and ``vfio-dev/vfioN``. Raises EINVAL without an IOMMU, where vfio minds."""
+        _hold_group(machine, function, vfio_group.join(machine, function))
+        prefix = vfio_group.prefix(function)
         number = machine.allocate("vfio-dev", owner=function)
         cdev = machine.profile.vfio_cdev
         machine.add_class_device(
             function.folder,
             "vfio-dev",
-            f"vfio{number}",
+            f"{prefix}vfio{number}",
             dev=(_DEVICE_MAJOR, number) if cdev else None,
-            devname=f"vfio/devices/vfio{number}" if cdev else "",
+            devname=f"vfio/devices/{prefix}vfio{number}" if cdev else "",
             node_mode=0o600,
             owner=function,
         )
@@ -73,19 +70,20 @@ class VfioPci(KernelDriver):
         )
 
 
-def _hold_group(machine: Machine, function: Function, group: int) -> None:
+def _hold_group(machine: Machine, function: Function, group: str) -> None:
     folder = f"{VIRTUAL}/vfio/{group}"
     if not machine.sys.exists(folder):
         minor = machine.allocate("vfio-group")
         machine.add_class_device(
-            VIRTUAL, "vfio", str(group), dev=(_GROUP_MAJOR, minor), devname=f"vfio/{group}", node_mode=0o600
+            VIRTUAL, "vfio", group, dev=(_GROUP_MAJOR, minor), devname=f"vfio/{group}", node_mode=0o600
         )
     machine.on_release(function, lambda: _drop_group(machine, function, group))
 
 
-def _drop_group(machine: Machine, function: Function, group: int) -> None:
+def _drop_group(machine: Machine, function: Function, group: str) -> None:
     others = (other for other in machine.functions.values() if other is not function)
-    if any(isinstance(other.driver, VfioPci) and other.spec.iommu_group == group for other in others):
+    bound = (other for other in others if isinstance(other.driver, VfioPci))
+    if any(vfio_group.node(machine, other) == f"vfio/{group}" for other in bound):
         return
     folder = f"{VIRTUAL}/vfio/{group}"
     minor = machine.sys.read(f"{folder}/dev").partition(":")[2]

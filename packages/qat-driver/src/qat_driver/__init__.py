@@ -1,0 +1,1 @@
+"""Kubernetes DRA driver for Intel QuickAssist accelerators (`qat.intel.com`)."""

@@ -1,0 +1,21 @@
+"""Machines for the tests of the QAT driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from qat_machines import Boot, machines
+from qat_trees import QatTree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> QatTree:
+    return QatTree(tmp_path)
+
+
+@pytest.fixture
+def boot() -> Iterator[Boot]:
+    with machines() as start:
+        yield start
