@@ -269,6 +269,25 @@ def test_other_states_are_refused(fresh: SimulatedHost, text: str) -> None:
     assert read(fresh, "qat/state") == "up"
 
 
+def test_who_brings_it_up_waits_until_it_is_down(in_use: SimulatedHost) -> None:
+    vf = vfs(in_use)[0]
+    group = in_use.sysfs.readlink(f"{device(vf)}/iommu_group").rpartition("/")[2]
+    client = ControlClient(folder(in_use))
+    with client.connect() as connection, connection.makefile("rwb") as stream:
+        assert client.exchange(stream, "open", node=f"vfio/{group}", bdf=vf)["ok"]
+        down = threading.Thread(target=write, args=(in_use, "qat/state", "down"))
+        down.start()
+        wait_until(lambda: not has(in_use, "virtfn0"), "the first VF going")
+        with client.connect() as other, other.makefile("rwb") as waiting:
+            request = b'{"op": "write", "path": "%s/qat/state", "value": "up"}\n' % device().encode()
+            waiting.write(request)
+            waiting.flush()
+            assert client.exchange(stream, "close", node=f"vfio/{group}")["ok"]
+            assert b'"ok": true' in waiting.readline()
+    down.join(30)
+    assert (read(in_use, "qat/state"), vfs(in_use), running(in_use)) == ("up", [], [True] * 3)
+
+
 def test_going_down_waits_for_who_uses_a_vf(in_use: SimulatedHost) -> None:
     vf = vfs(in_use)[0]
     group = in_use.sysfs.readlink(f"{device(vf)}/iommu_group").rpartition("/")[2]

@@ -59,15 +59,16 @@ class Qat(KernelDriver):
         return pf.num_vfs
 
     def set_state(self, machine: Machine, pf: Function, state: str) -> None:
-        """Start or stop it; nothing happens if it is so already. Raises EBUSY: it is in use."""
-        if (state == "up") == is_up(machine, pf):
-            return
-        self._check_free(pf)
+        """Start or stop it; nothing happens if it is so already. Raises EBUSY: it is in use.
+
+        It waits for whoever changes it now. The kernel has a lock of its own for that, which here is the device's.
+        """
         with machine.device_lock(pf):
-            if state == "up":
-                self._start(machine, pf)
-            else:
-                self._stop(machine, pf)
+            if (state == "up") != is_up(machine, pf):
+                self._check_free(pf)
+                change = self._start if state == "up" else self._stop
+                change(machine, pf)
+            settings.show_state(machine, pf, state)
 
     def reset(self, machine: Machine, function: Function) -> None:
         """Stop and start it after an error; VFs that it had are made anew, without their bindings."""

@@ -69,7 +69,6 @@ def _store_state(machine: Machine, pf: Function, driver: Qat, text: str) -> None
     if state not in _STATES:
         raise refuse(errno.EINVAL, repr(text))
     driver.set_state(machine, pf, state)
-    show_state(machine, pf, state)
 
 
 def _store_services(machine: Machine, pf: Function, text: str) -> None:
