@@ -1,10 +1,11 @@
 """A namespace of one test, and what tests do with pods in it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from harness.api import Json
-from harness.cluster import Cluster
+from harness.cluster import Cluster, CommandFailed
 from harness.images import BUSYBOX_IMAGE
 from harness.waiting import wait_for
 
@@ -146,6 +147,11 @@ class Namespace:
     def execute(self, pod: str, *command: str, container: str = "main") -> str:
         """Run a program in a container; its output. Raises ``CommandFailed`` if its exit code is not 0."""
         return self.cluster.kubectl("exec", "-n", self.name, pod, "-c", container, "--", *command)
+
+    def end_container(self, pod: str, container: str) -> None:
+        """End a container's first process; the command that does it ends with it, and its exit code says nothing."""
+        with suppress(CommandFailed):
+            self.execute(pod, "kill", "-TERM", "1", container=container)
 
     def delete_pod(self, name: str, timeout: float = GONE) -> None:
         """Delete a pod and wait until it is gone from the API server, with its claims unprepared."""

@@ -84,7 +84,7 @@ def test_a_container_starts_again_after_the_driver_was_replaced(gaudis: Driver, 
     gaudis.wait_ready()
     assert gaudis.driver() != driver
     assert gaudis.records() == before
-    namespace.execute("stays", "kill", "-TERM", "1", container="first")
+    namespace.end_container("stays", "first")
 
     def again() -> bool:
         statuses = {each["name"]: each for each in namespace.pod("stays")["status"]["containerStatuses"]}
