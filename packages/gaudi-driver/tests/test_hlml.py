@@ -32,8 +32,10 @@ from gaudi_driver.hlml.machine import Machine
 from gaudi_driver.hlml.native import open_library
 from gaudi_driver.hlml.simulated import SimulatedLibrary
 from gaudi_driver.hlml.source import HlmlSource, Pace
+from gaudi_driver.simulation import SIMULATION
 from gaudi_hlml import BDFS, GIB, HlmlFolder
-from gaudi_machines import folder, machines, write_profile
+from gaudi_machines import write_profile
+from machines import folder, machines
 
 BDF, *OTHERS = BDFS
 CLOCK, ECC_SINGLE = 1 << 2, 1 << 4
@@ -644,7 +646,7 @@ def test_no_kernel_driver_at_all(rig: Rig) -> None:
 
 def test_a_reset_of_a_simulated_machine_is_a_proof(tmp_path: Path) -> None:
     bdf = "0000:43:00.0"
-    with machines() as boot:
+    with machines(SIMULATION) as boot:
         host = boot(write_profile(tmp_path, "serial: AM1, uuid: U-1, module_id: 5"))
         root = folder(host)
         source = HlmlSource(

@@ -18,7 +18,7 @@ from dra_common.model import Device, Version
 from dra_common.simulate import SimulatedHost
 from gaudi_driver.driver import GaudiDriver
 from gaudi_driver.simulation import SIMULATION
-from gaudi_machines import folder, machines
+from machines import folder, machines
 
 GOLDEN = Path(__file__).parent / "golden"
 DRIVER = GaudiDriver()
@@ -27,7 +27,7 @@ NAMES = sorted(SIMULATION.profiles)
 
 @pytest.fixture(params=NAMES)
 def machine(request: pytest.FixtureRequest) -> Iterator[tuple[str, SimulatedHost]]:
-    with machines() as start:
+    with machines(SIMULATION) as start:
         yield request.param, start(request.param)
 
 

@@ -13,7 +13,8 @@ from dra_common.errors import HostWriteError, SettingsError
 from dra_common.simulate import ControlClient, SimulatedHost, find_profile, list_profiles, write_tree
 from gaudi_driver.products import PRODUCTS
 from gaudi_driver.simulation import SIMULATION
-from gaudi_machines import Boot, folder, hand, machines, write_profile
+from gaudi_machines import write_profile
+from machines import Boot, folder, hand, machines
 
 FIRST = "0000:43:00.0"
 DRIVER = "bus/pci/drivers/habanalabs"
@@ -27,14 +28,14 @@ READ_ONLY = {
 
 @pytest.fixture
 def boot() -> Iterator[Boot]:
-    with machines() as start:
+    with machines(SIMULATION) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[Boot]:
     """Machines that run already, to look at only."""
-    with machines() as start:
+    with machines(SIMULATION) as start:
         yield cache(start)
 
 

@@ -13,8 +13,9 @@ from gpu_driver.device import Gpu
 from gpu_driver.discovery import discover
 from gpu_driver.health import GpuHealth
 from gpu_driver.queries import QUERIES
-from gpu_machines import hand, machines
+from gpu_driver.simulation import SIMULATION
 from gpu_trees import SysTree, xe_blob
+from machines import hand, machines
 from trees import TreeHost
 
 BDF = "0000:9a:00.0"
@@ -137,7 +138,7 @@ def test_a_gpu_that_went_meanwhile_is_nobody_s(tree: SysTree) -> None:
 
 
 def test_firmware_that_does_not_start_is_a_failure() -> None:
-    with machines() as boot:
+    with machines(SIMULATION) as boot:
         host = boot("unbound-and-vfio")
         (failed,) = GpuHealth().signs(gpu(host, "0000:25:00.0"), host)
     assert (failed.what, failed.severity) == ("survivability", Severity.FAILED)
@@ -145,7 +146,7 @@ def test_firmware_that_does_not_start_is_a_failure() -> None:
 
 
 def test_a_simulated_gpu_gets_hot_and_hangs_and_recovers() -> None:
-    with machines() as boot:
+    with machines(SIMULATION) as boot:
         host = boot("battlemage-pro")
         known = gpu(host)
         (folder,) = host.sysfs.listdir(f"bus/pci/devices/{BDF}/hwmon")

@@ -17,21 +17,21 @@ from gpu_driver.modes import share_mib
 from gpu_driver.queries import QUERIES, Cores, XeGtTopology, XeGucVersion
 from gpu_driver.scheduling import SETTINGS
 from gpu_driver.simulation import SIMULATION
-from gpu_machines import Boot, hand, machines
+from machines import Boot, hand, machines
 
 MIB = 1 << 20
 
 
 @pytest.fixture
 def boot() -> Iterator[Boot]:
-    with machines() as start:
+    with machines(SIMULATION) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[Boot]:
     """Machines that run already, to look at only."""
-    with machines() as start:
+    with machines(SIMULATION) as start:
         yield cache(start)
 
 

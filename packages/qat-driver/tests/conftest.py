@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from qat_machines import Boot, machines
+from machines import Boot, machines
+from qat_driver.simulation import SIMULATION
 from qat_trees import QatTree
 
 
@@ -17,5 +18,5 @@ def tree(tmp_path: Path) -> QatTree:
 
 @pytest.fixture
 def boot() -> Iterator[Boot]:
-    with machines() as start:
+    with machines(SIMULATION) as start:
         yield start

@@ -1,46 +1,15 @@
-"""Simulated machines in this process, and the hand that does things to their hardware."""
+"""Machines with QATs as a test wants them, and what is done to their virtual functions."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from dra_common.errors import HostWriteError
-from dra_common.simulate import ControlClient, SimulatedHost, Simulator, find_profile
-from qat_driver.simulation import SIMULATION
-
-Boot = Callable[[str], SimulatedHost]
+from dra_common.simulate import SimulatedHost
 
 PF = "0000:6b:00.0"
 DEBUG = f"qat_4xxx_{PF}"
-
-
-@contextmanager
-def machines() -> Iterator[Boot]:
-    """Yield what starts a profile (name or path); the machine runs until the end of the block."""
-    with ExitStack() as stack:
-
-        def start(profile: str) -> SimulatedHost:
-            root = Path(tempfile.mkdtemp(prefix="qat"))
-            stack.callback(shutil.rmtree, root, ignore_errors=True)
-            stack.enter_context(Simulator(SIMULATION, find_profile(SIMULATION, profile), root))
-            return SimulatedHost(root)
-
-        yield start
-
-
-def folder(host: SimulatedHost) -> Path:
-    """Return the machine's folder."""
-    return Path(host.sysfs.root).parent
-
-
-def hand(host: SimulatedHost, op: str, **fields: str) -> Mapping[str, object]:
-    """Do what a hand on the hardware does."""
-    return ControlClient(folder(host)).request(op, **fields)
 
 
 def write_profile(

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 from dra_common.errors import HostError
+from machines import Boot
 from qat_driver.device import Pf, Vf, describe, to_device
 from qat_driver.discovery import discover
 from qat_driver.names import address_of, pf_name, vf_name
 from qat_driver.products import PFS, PRODUCTS, VFS, Product
 from qat_driver.services import parse
-from qat_machines import Boot, to_vfio, vfs, write
+from qat_machines import to_vfio, vfs, write
 from qat_trees import PF, VF, QatTree
 
 SERVICES = "qat.intel.com/services"

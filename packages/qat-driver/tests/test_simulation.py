@@ -10,23 +10,10 @@ import pytest
 from dra_common.errors import HostWriteError
 from dra_common.simulate import ControlClient, SimulatedHost
 from dra_common.testing.waiting import wait_until
+from machines import Boot, folder, hand
 from qat_driver.products import PFS
 from qat_driver.services import KNOWN, legal_sets
-from qat_machines import (
-    DEBUG,
-    PF,
-    Boot,
-    device,
-    folder,
-    hand,
-    has,
-    read,
-    refused,
-    to_vfio,
-    vfs,
-    write,
-    write_profile,
-)
+from qat_machines import DEBUG, PF, device, has, read, refused, to_vfio, vfs, write, write_profile
 
 PFS_OF_THE_SERVER = [f"0000:{bus}:00.0" for bus in ("6b", "70", "75", "7a", "e8", "ed", "f2", "f7")]
 ADDRESSES = [

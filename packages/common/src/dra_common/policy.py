@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 from pydantic.alias_generators import to_camel
 
+from dra_common.model import TaintEffect
+
 _NODES = (
     "What differs on some nodes. Each section that names a node is read for it, in the order of the file, after all "
     "that stands above."
@@ -111,6 +113,22 @@ class DevicePolicy(PolicyModel):
     publish: bool = True
 
 
+class HealthPolicy(PolicyModel):
+    """Base of what becomes of a device that is unhealthy; a driver's own says what its taint is called.
+
+    Args:
+        effect: of the taint.
+    """
+
+    effect: Literal["NoExecute", "NoSchedule", "none"] | None = None
+
+    def effect_or(self, default: TaintEffect | None) -> TaintEffect | None:
+        """Return the effect that is said, ``default`` if none is said; None = no taint."""
+        if self.effect is None:
+            return default
+        return None if self.effect == "none" else TaintEffect(self.effect)
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """Marks a field, a tuple, whose entries in a later layer follow those of the earlier ones."""
@@ -153,6 +171,13 @@ def overlay(before: P, after: PolicyModel) -> P:
     return before.model_copy(update=update)
 
 
+def laid_over(policy: P, layers: Iterable[PolicyModel]) -> P:
+    """Return ``policy`` with each of the layers over it, one after the other."""
+    for layer in layers:
+        policy = overlay(policy, layer)
+    return policy
+
+
 def effective(
     kind: PolicyKind, file: DriverPolicy | None, node: str, flags: Mapping[str, object]
 ) -> DriverPolicy:
@@ -162,10 +187,7 @@ def effective(
     value that is not allowed.
     """
     layers = [file, *sections(file, node)] if file else []
-    policy = kind.model()
-    for layer in (*layers, kind.model.model_validate(dict(flags), by_name=True)):
-        policy = overlay(policy, layer)
-    return policy
+    return laid_over(kind.model(), [*layers, kind.model.model_validate(dict(flags), by_name=True)])
 
 
 def sections(file: DriverPolicy, node: str) -> tuple[DriverPolicy, ...]:

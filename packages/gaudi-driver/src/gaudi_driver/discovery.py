@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from dra_common.driver import Discovery
-from dra_common.errors import HostError, HostNotFound
 from dra_common.pci import Facts, Scan, first, number
 from dra_common.pci.place import pcie_root
 from dra_common.pci.version import driver_version
@@ -56,7 +55,7 @@ class _Look:
 
     host: Host
     whole: bool
-    _versions: dict[str, str] = field(default_factory=dict)
+    _known: str | None = None
 
     def read(self, facts: Facts, device_id: str, real_path: str) -> Gaudi:
         gaudi = Gaudi(
@@ -80,9 +79,9 @@ class _Look:
         return replace(gaudi, pcie_root=pcie_root(real_path, facts)) if self.whole else gaudi
 
     def _version(self) -> str:
-        if DRIVER not in self._versions:
-            self._versions[DRIVER] = driver_version(self.host, DRIVER)
-        return self._versions[DRIVER]
+        if self._known is None:
+            self._known = driver_version(self.host, DRIVER)
+        return self._known
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +95,7 @@ class _Said:
         """Return one, empty if it is not there or cannot be read."""
         if not self.folder:
             return ""
-        try:
-            return self.facts.host.sysfs.read(f"{self.folder}/{name}").strip()
-        except HostNotFound:
-            return ""
-        except HostError as error:
-            self.facts.note(error.message)
-            return ""
+        return self.facts.text_at(self.facts.host.sysfs, f"{self.folder}/{name}") or ""
 
     def module(self) -> int | None:
         """Return the place on the board."""

@@ -19,6 +19,7 @@ from dra_common.model import (
     PreparedDevice,
     Taint,
 )
+from dra_common.pci import dashed
 from dra_common.policy import DriverPolicy, PolicyKind
 from dra_common.ports import Host
 
@@ -79,7 +80,7 @@ class GaudiDriver:
 
     def parent(self, hardware: Gaudi) -> str:
         """Name the function."""
-        return hardware.bdf.replace(":", "-").replace(".", "-")
+        return dashed(hardware.bdf)
 
     def estranged(self, device: PlannedDevice, hardware: Gaudi) -> tuple[Taint, ...]:
         """Nothing more than what is published of a Gaudi that an outsider has taken away."""

@@ -43,10 +43,7 @@ class GaudiHealth:
 
     def effect(self, hardware: Gaudi, default: TaintEffect | None) -> TaintEffect | None:
         """Return the effect of the taint of this Gaudi when it is unhealthy; None = no taint."""
-        said = self.policy(hardware).health.effect
-        if said is None:
-            return default
-        return None if said == "none" else TaintEffect(said)
+        return self.policy(hardware).health.effect_or(default)
 
     def names(self, hardware: Gaudi) -> tuple[str, ...]:
         """Return its PCI address."""

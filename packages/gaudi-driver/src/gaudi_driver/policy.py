@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from dra_common.pci.match import PciMatch
 from dra_common.policy import (
     DevicePolicy,
     DriverPolicy,
     Flag,
+    HealthPolicy,
     Joined,
     Patterns,
     PolicyKind,
-    PolicyModel,
+    laid_over,
     matches,
-    overlay,
 )
 from pydantic import Field
 
@@ -41,15 +41,13 @@ class GaudiMatch(PciMatch):
         return fits and self.module in (None, gaudi.module_id) and self.is_at(gaudi.bdf, gaudi.device_id)
 
 
-class GaudiHealthPolicy(PolicyModel):
+class GaudiHealthPolicy(HealthPolicy):
     """What becomes of a Gaudi that is unhealthy, where health is watched.
 
     Args:
         effect: of the taint `gaudi.intel.com/unhealthy`: `NoExecute` evicts the pods that use it, `NoSchedule` only
             keeps new ones away, `none` = no taint. Without it, as `--health-taint` says.
     """
-
-    effect: Literal["NoExecute", "NoSchedule", "none"] | None = None
 
 
 class GaudiDevicePolicy(DevicePolicy):
@@ -131,11 +129,7 @@ class GaudiPolicy(DriverPolicy):
 
     def of(self, gaudi: Gaudi) -> GaudiDevicePolicy:
         """Return what holds for one Gaudi."""
-        policy = GaudiDevicePolicy()
-        for rule in self.devices:
-            if rule.match.covers(gaudi):
-                policy = overlay(policy, rule)
-        return policy
+        return laid_over(GaudiDevicePolicy(), (rule for rule in self.devices if rule.match.covers(gaudi)))
 
 
 KIND = PolicyKind("config.gaudi.intel.com/v1alpha1", "GaudiDriverConfig", GaudiPolicy)

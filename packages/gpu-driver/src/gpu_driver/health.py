@@ -37,10 +37,7 @@ class GpuHealth:
 
     def effect(self, hardware: Gpu, default: TaintEffect | None) -> TaintEffect | None:
         """Return the effect of the taint of this GPU when it is unhealthy; None = no taint."""
-        said = self._policy(hardware).health.effect
-        if said is None:
-            return default
-        return None if said == "none" else TaintEffect(said)
+        return self._policy(hardware).health.effect_or(default)
 
     def names(self, hardware: Gpu) -> tuple[str, ...]:
         """Return its PCI address, and of a VF the address of the card that it is a part of.

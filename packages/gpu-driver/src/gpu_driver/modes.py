@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from dra_common.driver import Discovery
 from dra_common.model import Attribute, Capacity, Device, ParentMode, Quantity, RequestPolicy
-from dra_common.pci import look
+from dra_common.pci import dashed, look
 from dra_common.ports import Host
 
 from gpu_driver import discovery
@@ -40,13 +40,7 @@ def kind(count: int) -> str:
 
 def lock(gpu: Gpu) -> str:
     """Name what is in one mode at a time, and has one lock: the PF."""
-    return (gpu.parent or gpu.bdf).replace(":", "-").replace(".", "-")
-
-
-def address_of(parent: str) -> str:
-    """Return the PCI address in such a name."""
-    domain, bus, device, function = parent.split("-")
-    return f"{domain}:{bus}:{device}.{function}"
+    return dashed(gpu.parent or gpu.bdf)
 
 
 def is_divisible(gpu: Gpu, policy: GpuPolicy) -> bool:

@@ -9,12 +9,13 @@ from dra_common.policy import (
     DevicePolicy,
     DriverPolicy,
     Flag,
+    HealthPolicy,
     Joined,
     Patterns,
     PolicyKind,
     PolicyModel,
+    laid_over,
     matches,
-    overlay,
 )
 from pydantic import AfterValidator, Field, model_validator
 
@@ -45,15 +46,13 @@ class GpuMatch(PciMatch):
         return fits and self.type in (None, gpu.kind) and self.is_at(gpu.bdf, gpu.device_id)
 
 
-class GpuHealthPolicy(PolicyModel):
+class GpuHealthPolicy(HealthPolicy):
     """What becomes of a GPU that is unhealthy, where health is watched.
 
     Args:
         effect: of the taint `gpu.intel.com/unhealthy`: `NoExecute` evicts the pods that use it, `NoSchedule` only keeps
             new ones away, `none` = no taint. Without it, as `--health-taint` says.
     """
-
-    effect: Literal["NoExecute", "NoSchedule", "none"] | None = None
 
 
 def _once(modes: tuple[int, ...]) -> tuple[int, ...]:
@@ -166,11 +165,7 @@ class GpuPolicy(DriverPolicy):
 
     def of(self, gpu: Gpu) -> GpuDevicePolicy:
         """Return what holds for one GPU."""
-        policy = GpuDevicePolicy()
-        for rule in self.devices:
-            if rule.match.covers(gpu):
-                policy = overlay(policy, rule)
-        return policy
+        return laid_over(GpuDevicePolicy(), (rule for rule in self.devices if rule.match.covers(gpu)))
 
 
 KIND = PolicyKind("config.gpu.intel.com/v1alpha1", "GpuDriverConfig", GpuPolicy)

@@ -14,7 +14,7 @@ from typing import Any
 from dra_common.driver import Wanted
 from dra_common.errors import DeviceRefused, HostError, HostNotFound
 from dra_common.model import ModeUse, ParentMode, Plan, PlannedDevice
-from dra_common.pci import PCI_DEVICES, Binding, Bus, Setting
+from dra_common.pci import PCI_DEVICES, Binding, Bus, Setting, undashed
 from dra_common.pci.version import driver_version
 from dra_common.ports import Host
 from pydantic import JsonValue
@@ -273,7 +273,7 @@ def _is_same(host: Host, use: ModeUse) -> bool:
 
 
 def _pf(use: ModeUse) -> str:
-    return modes.address_of(use.parent)
+    return undashed(use.parent)
 
 
 def _before(use: ModeUse) -> Setting:

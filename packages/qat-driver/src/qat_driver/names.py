@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dra_common.pci import is_bdf
+from dra_common.pci import dashed, is_bdf
 
 _NAME = re.compile(
     r"qat(?:vf)?-([0-9a-f]{4,8})-([0-9a-f]{2})-([01][0-9a-f])-([0-7])",
@@ -14,12 +14,12 @@ _NAME = re.compile(
 
 def vf_name(bdf: str) -> str:
     """Return the name of the virtual function at an address."""
-    return f"qatvf-{_dashes(bdf)}"
+    return f"qatvf-{dashed(bdf)}"
 
 
 def pf_name(bdf: str) -> str:
     """Return the name of the physical function at an address."""
-    return f"qat-{_dashes(bdf)}"
+    return f"qat-{dashed(bdf)}"
 
 
 def address_of(name: str) -> str:
@@ -27,7 +27,3 @@ def address_of(name: str) -> str:
     match = _NAME.fullmatch(name)
     bdf = "{}:{}:{}.{}".format(*match.groups()) if match else ""
     return bdf if is_bdf(bdf) else ""
-
-
-def _dashes(bdf: str) -> str:
-    return bdf.replace(":", "-").replace(".", "-")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import takewhile
 
-from dra_common.errors import HostError, HostNotFound
 from dra_common.pci import Facts
 from dra_common.ports import Tree
 
@@ -60,10 +59,4 @@ class Said:
         return ""
 
     def _text(self, tree: Tree, path: str) -> str:
-        try:
-            return tree.read(path).strip()
-        except HostNotFound:
-            return ""
-        except HostError as error:
-            self.facts.note(error.message)
-            return ""
+        return self.facts.text_at(tree, path) or ""

@@ -11,7 +11,7 @@
 from dra_common.pci.bus import Bus
 from dra_common.pci.facts import DRIVERS, PCI_DEVICES, Facts, first, number, numbered
 from dra_common.pci.function import Function, group_members, group_node, look
-from dra_common.pci.names import address, device_name, is_bdf, split_name
+from dra_common.pci.names import address, dashed, device_name, is_bdf, split_name, undashed
 from dra_common.pci.scan import Scan
 from dra_common.pci.setting import Binding, Setting
 
@@ -25,6 +25,7 @@ __all__ = [
     "Scan",
     "Setting",
     "address",
+    "dashed",
     "device_name",
     "first",
     "group_members",
@@ -34,4 +35,5 @@ __all__ = [
     "number",
     "numbered",
     "split_name",
+    "undashed",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dra_common.errors import HostError, HostNotFound
-from dra_common.ports import Host
+from dra_common.ports import Host, Tree
 
 DRIVERS = "bus/pci/drivers"
 PCI_DEVICES = "bus/pci/devices"
@@ -60,10 +60,12 @@ class Facts:
 
     def text(self, name: str) -> str | None:
         """Return the file's text without white space around it, None if it is not there or cannot be read."""
-        if name not in self.entries:
-            return None
+        return self.text_at(self.host.sysfs, self.path(name)) if name in self.entries else None
+
+    def text_at(self, tree: Tree, path: str) -> str | None:
+        """Return the text of a file that tells of the function in another place, in the same way."""
         try:
-            return self.host.sysfs.read(self.path(name)).strip()
+            return tree.read(path).strip()
         except HostNotFound:
             return None
         except HostError as error:

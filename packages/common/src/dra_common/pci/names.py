@@ -25,9 +25,20 @@ def address(bdf: str) -> tuple[int, int, int, int]:
     return domain, bus, device, function
 
 
+def dashed(bdf: str) -> str:
+    """Return an address as a part of names: ``0000-03-00-0``."""
+    return bdf.replace(":", "-").replace(".", "-")
+
+
+def undashed(text: str) -> str:
+    """Return the address in such a part. Raises ValueError if there are not four fields."""
+    domain, bus, device, function = text.split("-")
+    return f"{domain}:{bus}:{device}.{function}"
+
+
 def device_name(bdf: str, device_id: str) -> str:
     """Return the published name: PCI address and device id, ``0000-03-00-0-0x56c0``; a DNS-1123 label."""
-    return f"{bdf.replace(':', '-').replace('.', '-')}-{device_id}"
+    return f"{dashed(bdf)}-{device_id}"
 
 
 def split_name(name: str) -> tuple[str, str] | None:

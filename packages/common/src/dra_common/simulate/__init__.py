@@ -14,7 +14,7 @@ from dra_common.simulate.kernel_driver import IdDriver, KernelDriver
 from dra_common.simulate.machine import VIRTUAL, Machine
 from dra_common.simulate.profile import FunctionSpec, Profile, SriovSpec
 from dra_common.simulate.run import Simulator, find_profile, list_profiles, serve, write_tree
-from dra_common.simulate.simulation import Simulation
+from dra_common.simulate.simulation import Simulation, profiles_of
 from dra_common.simulate.vfio import VfioPci
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "list_profiles",
     "parse_bool",
     "parse_unsigned",
+    "profiles_of",
     "refuse",
     "remove",
     "require_vacant",

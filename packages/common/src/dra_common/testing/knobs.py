@@ -40,8 +40,8 @@ from dra_common.policy import (
     Joined,
     Patterns,
     PolicyKind,
+    laid_over,
     matches,
-    overlay,
 )
 from dra_common.ports import Host
 
@@ -79,10 +79,7 @@ class KnobPolicy(DriverPolicy):
 
     def of(self, name: str) -> DevicePolicy:
         """Return what is decided for one device."""
-        policy = DevicePolicy()
-        for rule in self.devices:
-            policy = overlay(policy, rule) if matches(rule.match, name) else policy
-        return policy
+        return laid_over(DevicePolicy(), (rule for rule in self.devices if matches(rule.match, name)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-
-from dra_common.simulate import IdDriver, Simulation, VfioPci
+from dra_common.simulate import IdDriver, Simulation, VfioPci, profiles_of
 
 from qat_driver.products import PRODUCTS
 from qat_driver.simulation.details import DETAILS_KEY, QatDetails
@@ -17,21 +13,13 @@ __all__ = ["SIMULATION", "QatDetails"]
 _VF_MODULES = {"dh895xccvf": "qat_dh895xccvf", "c6xxvf": "qat_c62xvf", "c3xxxvf": "qat_c3xxxvf"}
 
 
-def _profiles() -> Mapping[str, Traversable]:
-    folder = files("qat_driver") / "profiles"
-    found = sorted(
-        (item for item in folder.iterdir() if item.name.endswith(".yaml")), key=lambda item: item.name
-    )
-    return {item.name.removesuffix(".yaml"): item for item in found}
-
-
 def _vf_driver(name: str) -> IdDriver:
     ids = [f"8086:{product.vf_id[2:]}" for product in PRODUCTS if product.vf_driver == name]
     return IdDriver(name, ids, module=_VF_MODULES.get(name, f"qat_{name}"))
 
 
 SIMULATION = Simulation(
-    profiles=_profiles(),
+    profiles=profiles_of("qat_driver"),
     kernel_drivers=(
         Qat("4xxx", "qat_4xxx"),
         Qat("420xx", "qat_420xx"),

@@ -25,7 +25,7 @@ from dra_common.model import (
     PreparedDevice,
     Taint,
 )
-from dra_common.pci import Binding, Bus, Function, Setting, group_members, group_node, look
+from dra_common.pci import Binding, Bus, Function, Setting, dashed, group_members, group_node, look, undashed
 from dra_common.policy import DriverPolicy
 from dra_common.ports import Host
 
@@ -185,18 +185,13 @@ class NicDriver:
 
 def device_name(bdf: str) -> str:
     """Return what a PF is published as."""
-    return bdf.replace(":", "-").replace(".", "-")
+    return dashed(bdf)
 
 
 def opaque(**config: object) -> dict[str, Any]:
     """Return a claim's parameters; ``config`` is a :class:`NicConfig`."""
     parameters = {"apiVersion": "nic.example.com/v1", "kind": "NicConfig", **config}
     return {"source": "FromClaim", "requests": [], "opaque": {"driver": DRIVER, "parameters": parameters}}
-
-
-def _address(name: str) -> str:
-    domain, bus, device, function = name.split("-")
-    return f"{domain}:{bus}:{device}.{function}"
 
 
 def _is_nic(host: Host, bdf: str) -> bool:
@@ -245,4 +240,4 @@ def _check(name: str, nic: Nic, config: NicConfig) -> None:
 
 
 def _changes(plan: Plan) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(_address(each.allocated.device), each.undo) for each in plan.devices if each.undo]
+    return [(undashed(each.allocated.device), each.undo) for each in plan.devices if each.undo]

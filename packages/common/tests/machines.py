@@ -8,26 +8,30 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dra_common.simulate import ControlClient, SimulatedHost, Simulator, find_profile
-from gpu_driver.simulation import SIMULATION
+from dra_common.simulate import ControlClient, SimulatedHost, Simulation, Simulator, find_profile
 
 Boot = Callable[[str], SimulatedHost]
 
 
 @contextmanager
-def machines() -> Iterator[Boot]:
+def machines(simulation: Simulation) -> Iterator[Boot]:
     """Yield what starts a profile (name or path); the machine runs until the end of the block."""
     with ExitStack() as stack:
 
         def start(profile: str) -> SimulatedHost:
-            root = Path(tempfile.mkdtemp(prefix="gpu"))
+            root = Path(tempfile.mkdtemp(prefix="dra"))
             stack.callback(shutil.rmtree, root, ignore_errors=True)
-            stack.enter_context(Simulator(SIMULATION, find_profile(SIMULATION, profile), root))
+            stack.enter_context(Simulator(simulation, find_profile(simulation, profile), root))
             return SimulatedHost(root)
 
         yield start
 
 
+def folder(host: SimulatedHost) -> Path:
+    """Return the machine's folder."""
+    return Path(host.sysfs.root).parent
+
+
 def hand(host: SimulatedHost, op: str, **fields: str) -> Mapping[str, object]:
     """Do what a hand on the hardware does."""
-    return ControlClient(Path(host.sysfs.root).parent).request(op, **fields)
+    return ControlClient(folder(host)).request(op, **fields)
