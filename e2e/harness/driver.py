@@ -103,6 +103,13 @@ class Driver(Release):
 
         return wait_for(ready, "the driver's pod to be ready", timeout) or {}
 
+    # Its simulated machine.
+
+    def function(self, device: str) -> Path:
+        """Return the folder of a published device in the machine's sysfs; its name begins with the PCI address."""
+        domain, bus, slot, function, _ = device.split("-")
+        return self.machine / f"sys/bus/pci/devices/{domain}:{bus}:{slot}.{function}"
+
     # What it keeps on the node.
 
     def records(self) -> dict[str, Json]:

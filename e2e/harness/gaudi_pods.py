@@ -1,7 +1,6 @@
 """What a pod has of the Gaudis of a simulated machine, seen from inside it and held against sysfs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from harness.driver import Driver
 from harness.namespace import Namespace
@@ -21,7 +20,7 @@ def environment(namespace: Namespace, pod: str, container: str = "main") -> dict
 def naming(gaudis: Driver, devices: Sequence[str]) -> dict[str, str]:
     """Say what these variables have to be for published devices, in this order."""
     indices = [_index(gaudis, device) for device in devices]
-    modules = [(_folder(gaudis, device) / "module_id").read_text().strip() for device in devices]
+    modules = [(gaudis.function(device) / "module_id").read_text().strip() for device in devices]
     paths = [f"/dev/accel/accel{index}" for index in indices]
     return dict(zip(VARIABLES, map(",".join, (indices, modules, paths)), strict=True))
 
@@ -33,10 +32,5 @@ def nodes_of(gaudis: Driver, *devices: str) -> set[str]:
 
 
 def _index(gaudis: Driver, device: str) -> str:
-    (node,) = (_folder(gaudis, device) / "accel").iterdir()
+    (node,) = (gaudis.function(device) / "accel").iterdir()
     return node.name.removeprefix("accel")
-
-
-def _folder(gaudis: Driver, device: str) -> Path:
-    domain, bus, slot, function, _ = device.split("-")
-    return gaudis.machine / f"sys/bus/pci/devices/{domain}:{bus}:{slot}.{function}"

@@ -32,8 +32,7 @@ def nodes_of(gpus: Driver, *devices: str) -> set[str]:
     """Name the device nodes below ``/dev/dri`` of published devices, from the machine's sysfs."""
     found = set()
     for device in devices:
-        domain, bus, slot, function, _ = device.split("-")
-        folder = gpus.machine / f"sys/bus/pci/devices/{domain}:{bus}:{slot}.{function}/drm"
+        folder = gpus.function(device) / "drm"
         # Linux also has the name controlD<N> there, without a node.
         found |= {node.name for node in folder.iterdir() if (gpus.machine / "dev/dri" / node.name).exists()}
     return found

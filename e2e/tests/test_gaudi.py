@@ -121,8 +121,7 @@ def test_a_gaudi_whose_reset_hangs_gets_no_new_pod_until_it_is_well(
     gaudis: Driver, namespace: Namespace
 ) -> None:
     name = min(gaudis.devices())
-    domain, bus, slot, function, _ = name.split("-")
-    status = gaudis.machine / f"sys/bus/pci/devices/{domain}:{bus}:{slot}.{function}/status"
+    status = gaudis.function(name) / "status"
     before = status.read_text()
 
     def health() -> str:
